@@ -1,0 +1,72 @@
+"""Eager checks of arguments, with one style of message.
+
+Every message names the argument, what was expected, what came, and what to do.
+"""
+
+from typing import Any
+
+import numpy as np
+
+__all__ = ["check", "finite", "groups", "positive", "same_length"]
+
+
+def check(condition: bool, message: str) -> None:
+    """Raise `ValueError(message)` unless `condition` holds."""
+    if not condition:
+        raise ValueError(message)
+
+
+def positive(name: str, value: float, *, zero: bool = False) -> None:
+    """Check that a number is finite and positive (or zero where allowed)."""
+    good = np.isfinite(value) and (value > 0 or (zero and value == 0))
+    kind = "non-negative" if zero else "positive"
+    check(bool(good), f"{name} must be a {kind} finite number; got {value}.")
+
+
+def finite(name: str, array: Any) -> None:
+    """Check that an array holds no NaN and no infinity, and say where the first is."""
+    array = np.asarray(array)
+    if not np.issubdtype(array.dtype, np.floating):
+        return
+    bad = ~np.isfinite(array)
+    if bad.any():
+        where = tuple(int(i) for i in np.argwhere(bad)[0])
+        raise ValueError(
+            f"{name} must be finite; {int(bad.sum())} of {array.size} entries are not "
+            f"(the first at index {where}). Drop or fill them first."
+        )
+
+
+def same_length(**arrays: Any) -> None:
+    """Check that the named arrays have the same number of rows."""
+    lengths = {name: len(array) for name, array in arrays.items()}
+    check(
+        len(set(lengths.values())) <= 1,
+        f"{', '.join(lengths)} must have one row a sample each; got lengths "
+        f"{list(lengths.values())}.",
+    )
+
+
+def groups(name: str, owner: Any, *, at_least: int = 1) -> int:
+    """Check owner numbers 0 to K-1, none without rows, and return K."""
+    owner = np.asarray(owner)
+    check(
+        owner.ndim == 1 and np.issubdtype(owner.dtype, np.integer),
+        f"{name} must be a vector of integers; got shape {owner.shape} of "
+        f"{owner.dtype}.",
+    )
+    check(owner.size > 0, f"{name} is empty: there is nobody to value.")
+    check(int(owner.min()) >= 0, f"{name} must not be negative; got {owner.min()}.")
+    sizes = np.bincount(owner)
+    empty = np.flatnonzero(sizes == 0)
+    check(
+        empty.size == 0,
+        f"{name} must number the owners 0 to K-1 without gaps; owners "
+        f"{empty[:5].tolist()} have no rows.",
+    )
+    check(
+        sizes.size >= at_least,
+        f"{name} names {sizes.size} owner(s); at least {at_least} are needed to "
+        "compare.",
+    )
+    return int(sizes.size)

@@ -1,0 +1,1 @@
+"""What the values are worth: curves, rank correlation, detection."""

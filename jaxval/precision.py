@@ -1,0 +1,60 @@
+"""Double precision where the library needs it, whatever the global setting.
+
+`jax.enable_x64(True)` as a context manager also works inside a function that is being
+traced under `jit` in single precision, so a game can stay in double precision without
+touching `jax.config`. Two rules follow from how JAX treats what crosses the border:
+
+- a float64 `jax.Array` passed into a jitted function keeps its precision, a float64
+  NumPy array does not: store arrays with `float64(...)`;
+- arithmetic between a float64 array and a Python number *outside* the scope rounds to
+  float32: wrap every function that does arithmetic in `in_double`.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+__all__ = ["double", "float64", "in_double"]
+
+
+def double():
+    """A scope in which JAX computes in float64 where it is asked to.
+
+    Example:
+      >>> with double():
+      ...     print(jnp.zeros(1).dtype)
+      float64
+    """
+    return jax.enable_x64(True)
+
+
+def in_double(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Run `fn` in double precision, also while it is being traced in single.
+
+    Example:
+      >>> third = in_double(lambda: jnp.asarray(1.0) / 3)
+      >>> jax.jit(third)().dtype
+      dtype('float64')
+    """
+
+    @functools.wraps(fn)
+    def wrapped(*args, **kwargs):
+        with jax.enable_x64(True):
+            return fn(*args, **kwargs)
+
+    return wrapped
+
+
+def float64(x: Any) -> Float[Array, "..."]:
+    """`x` as a float64 `jax.Array`, whatever the global setting.
+
+    Example:
+      >>> float64(0.5).dtype
+      dtype('float64')
+    """
+    with jax.enable_x64(True):
+        return jnp.asarray(x, jnp.float64)
