@@ -1,0 +1,41 @@
+"""Experiments: `python -m jaxval.experiments NAME [options]`, or `run` from Python.
+
+An experiment is one module of this package, `NAME.py`, with three things in it:
+
+- `Config`: a frozen, keyword-only dataclass. Its fields are the options of the command
+  line (tyro reads names, types, defaults and the docstring under each field), its hash
+  is the name of the folder that the results go to.
+- `run(config, context=SILENT) -> Result`: computes and writes nothing. It says what
+  it is doing through `context` (`note`, `progress`), which is silent from Python, and
+  keeps checkpoints of long work in `context.scratch` where there is one. It raises
+  `ValueError` (or `OSError`) with a message for people when the input is at fault.
+- `Result` (`jaxval.experiments.contract`): tables, metrics, arrays, a picture.
+
+The first line of the module's docstring is its line in the list of experiments, and its
+name in `EXPERIMENTS` is all the registration there is. `__main__.py` parses, calls,
+saves and prints:
+
+    results/NAME/HASH/: values.csv, metrics.json, config.json, picture.png, arrays.npz
+
+A `run` that returns `None` is a command: it has done its work and nothing is saved.
+
+A whole experiment:
+
+    '''What a size is worth.'''
+
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Config:
+        '''Values contributors by their rows.'''
+
+        num_contributors: int = 5
+        '''Players of the game.'''
+
+    def run(config: Config, context: Context = SILENT) -> Result:
+        with context.progress("counting") as update:
+            sizes = count(config.num_contributors, progress=update)
+        table = Table("Sizes", (Column("contributor", names), Column("size", sizes)))
+        return Result(tables={"values": table}, metrics={"largest": max(sizes)})
+"""
+
+EXPERIMENTS = ("quickstart", "value", "example_data", "leave_one_out", "ecoval")
+"""Modules of this package that the command line knows, in the order of its list."""

@@ -1,0 +1,132 @@
+"""Progress of long work, for whoever sits in front of it."""
+
+import contextlib
+import time
+import warnings
+from collections.abc import Callable, Iterator
+
+import rich.console
+import rich.progress
+
+__all__ = ["one_line_warnings", "progress"]
+
+_PATIENCE = 2.0
+"""Seconds before anything is shown: what is over by then needs no progress bar."""
+
+_INTERVAL = 10.0
+"""Seconds between lines where there is no terminal to draw a bar in."""
+
+
+@contextlib.contextmanager
+def progress(
+    title: str, console: rich.console.Console | None = None
+) -> Iterator[Callable[..., None]]:
+    """A progress bar on standard error; lines now and then where it is no terminal.
+
+    Args:
+      title: what is being done.
+      console: where to; standard error when left out.
+
+    Yields:
+      `update(done, total, status="")`, to be called after each piece of work. Nothing
+      is shown for work that takes under two seconds.
+
+    Example:
+      >>> with progress("adding") as update:
+      ...     for i in range(3):
+      ...         update(i + 1, 3)
+    """
+    console = console or rich.console.Console(stderr=True)
+    watch = _Bar if console.is_terminal else _Lines
+    display = watch(title, console)
+    try:
+        yield display.update
+    finally:
+        display.close()
+
+
+@contextlib.contextmanager
+def one_line_warnings(say: Callable[[str], None]) -> Iterator[list[str]]:
+    """Within the block warnings are one line each, and each is said once.
+
+    Args:
+      say: takes the line.
+
+    Yields:
+      The list of what was said, without the word "warning".
+
+    Example:
+      >>> with one_line_warnings(print):
+      ...     warnings.warn("the sky is falling")
+      warning: the sky is falling
+    """
+    said: list[str] = []
+
+    def tell(message, category, filename, lineno, file=None, line=None):
+        text = " ".join(str(message).split())
+        # Those two kinds are for programmers.
+        if text not in said and not issubclass(
+            category, (DeprecationWarning, FutureWarning)
+        ):
+            said.append(text)
+            say(f"warning: {text}")
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = tell
+        yield said
+
+
+class _Bar:
+    """A bar that appears once the work has taken a while, and goes when it is over."""
+
+    def __init__(self, title: str, console: rich.console.Console):
+        self.title, self.start = title, time.monotonic()
+        self.task: rich.progress.TaskID | None = None
+        self.bar = rich.progress.Progress(
+            rich.progress.TextColumn("{task.description}"),
+            rich.progress.BarColumn(bar_width=20),
+            rich.progress.MofNCompleteColumn(),
+            rich.progress.TimeRemainingColumn(compact=True),
+            rich.progress.TextColumn("[dim]{task.fields[status]}"),
+            console=console,
+            transient=True,
+        )
+
+    def update(self, done: int, total: int, status: str = "") -> None:
+        if self.task is None:
+            if time.monotonic() - self.start < _PATIENCE:
+                return
+            self.bar.start()
+            self.task = self.bar.add_task(self.title, total=total, status=status)
+        self.bar.update(self.task, completed=done, total=total, status=status)
+
+    def close(self) -> None:
+        if self.task is not None:
+            self.bar.stop()
+
+
+class _Lines:
+    """A line every so often."""
+
+    def __init__(self, title: str, console: rich.console.Console):
+        self.title, self.console = title, console
+        self.start = self.last = time.monotonic()
+
+    def update(self, done: int, total: int, status: str = "") -> None:
+        now = time.monotonic()
+        if now - self.last < _INTERVAL:
+            return
+        self.last = now
+        left = (now - self.start) * (total - done) / max(done, 1)
+        end = f"; {status}" if status else ""
+        self.console.print(
+            f"{self.title}: {done} of {total}, {now - self.start:.0f} s, "
+            f"about {left:.0f} s left{end}",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
+
+    def close(self) -> None:
+        """Nothing is left open."""

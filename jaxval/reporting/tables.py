@@ -1,0 +1,191 @@
+"""Tables: exact as CSV, readable in a terminal."""
+
+import csv
+import dataclasses
+import io
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import rich.box
+import rich.console
+import rich.table
+
+__all__ = ["Column", "Table", "to_csv", "to_rich", "to_text"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """One column: numbers, texts or truth values, one a row.
+
+    Attributes:
+      name: heads the column in the CSV file.
+      values: one a row; `None` and NaN are shown as nothing.
+      stderr: standard errors, a column `NAME_stderr` of their own in the CSV file and
+        behind a plus-minus sign in the terminal.
+      heading: heads the column in the terminal; `name` in words when left out.
+      digits: significant digits of the largest number shown.
+      shown: whether the terminal shows it too; the CSV file has every column.
+    """
+
+    name: str
+    values: Sequence[Any] | np.ndarray
+    stderr: Sequence[float] | np.ndarray | None = None
+    heading: str = ""
+    digits: int = 3
+    shown: bool = True
+
+    @property
+    def title(self) -> str:
+        """The heading in the terminal."""
+        return self.heading or self.name.replace("_", " ")
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Columns of one length under a title.
+
+    Attributes:
+      title: one line.
+      columns: from left to right.
+      caption: units, and what the error bars were sampled over.
+    """
+
+    title: str
+    columns: tuple[Column, ...]
+    caption: str = ""
+
+    def __post_init__(self):
+        """Columns must be equally long."""
+        lengths = {column.name: len(column.values) for column in self.columns}
+        if len(set(lengths.values())) > 1:
+            raise ValueError(f"columns must be equally long; got {lengths}.")
+
+    def __len__(self) -> int:
+        """Rows."""
+        return len(self.columns[0].values) if self.columns else 0
+
+
+def to_csv(table: Table) -> str:
+    """The table as CSV text, every number with all its digits.
+
+    Example:
+      >>> print(to_csv(Table("", (Column("who", ["a"]), Column("v", [0.5], [0.1])))))
+      who,v,v_stderr
+      a,0.5,0.1
+      <BLANKLINE>
+    """
+    heads, columns = [], []
+    for column in table.columns:
+        heads.append(column.name)
+        columns.append([_exact(value) for value in column.values])
+        if column.stderr is not None:
+            heads.append(f"{column.name}_stderr")
+            columns.append([_exact(value) for value in column.stderr])
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(heads)
+    writer.writerows(zip(*columns, strict=True))
+    return text.getvalue()
+
+
+def to_rich(table: Table) -> rich.table.Table:
+    """The table for a `rich.console.Console`."""
+    shown = rich.table.Table(
+        title=table.title or None,
+        caption=table.caption or None,
+        title_justify="left",
+        caption_justify="left",
+        title_style="bold",
+        caption_style="dim",
+        box=rich.box.SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1),
+    )
+    columns = [column for column in table.columns if column.shown]
+    for column in columns:
+        text = bool(len(column.values)) and isinstance(column.values[0], str)
+        shown.add_column(
+            rich.markup.escape(column.title),
+            justify="left" if text else "right",
+            no_wrap=not text,
+            overflow="fold",
+        )
+    cells = [_cells(column) for column in columns]
+    for row in zip(*cells, strict=True):
+        shown.add_row(*(rich.markup.escape(cell) for cell in row))
+    return shown
+
+
+def to_text(table: Table, width: int = 80) -> str:
+    """The table as plain lines of at most `width` characters.
+
+    Example:
+      >>> print(to_text(Table("Worth", (Column("who", ["a"]), Column("v", [0.5])))))
+      Worth
+       who       v
+       ───────────
+       a     0.500
+    """
+    console = rich.console.Console(
+        width=width, file=io.StringIO(), color_system=None, legacy_windows=False
+    )
+    with console.capture() as capture:
+        console.print(to_rich(table))
+    lines = [line.rstrip() for line in capture.get().splitlines()]
+    return "\n".join(line for line in lines if line)
+
+
+def _exact(value: Any) -> str:
+    """All digits of a number that mean something, and nothing for one that is none."""
+    if value is None:
+        return ""
+    if isinstance(value, (bool, np.bool_)):
+        return "yes" if value else "no"
+    if isinstance(value, (float, np.floating)):
+        return "" if math.isnan(value) else repr(float(value))
+    return str(value)
+
+
+def _cells(column: Column) -> list[str]:
+    """One column's texts, all numbers with equally many decimals."""
+    values = list(column.values)
+    numbers = [float(v) for v in values if isinstance(v, (float, np.floating))]
+    if not numbers:
+        return [_exact(value) for value in values]
+    places = decimals(numbers, column.digits)
+    cells = [_rounded(value, places) for value in values]
+    if column.stderr is None:
+        return cells
+    errors = [_rounded(error, places) for error in column.stderr]
+    width = max(map(len, errors))
+    pairs = zip(cells, errors, strict=True)
+    return [
+        f"{cell} ±{error:>{width}}" if error else cell + " " * (width + 2)
+        for cell, error in pairs
+    ]
+
+
+def decimals(numbers: Sequence[float] | np.ndarray, digits: int) -> int:
+    """Decimals that give the largest of `numbers` that many significant digits.
+
+    Example:
+      >>> decimals([0.0123, -0.5], 3), decimals([1234.5], 3)
+      (3, 0)
+    """
+    sizes = [abs(number) for number in numbers if math.isfinite(number)]
+    largest = max(sizes, default=0.0)
+    if largest == 0:
+        return 1
+    return min(max(0, digits - 1 - math.floor(math.log10(largest))), 12)
+
+
+def _rounded(value: Any, places: int) -> str:
+    if not isinstance(value, (float, np.floating)):
+        return _exact(value)
+    if math.isnan(value):
+        return ""
+    text = f"{value:.{places}f}"
+    # "-0.00" says nothing that "0.00" doesn't.
+    return text.lstrip("-") if float(text) == 0 else text
