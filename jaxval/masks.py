@@ -39,7 +39,8 @@ def ranks(order: Int[Array, " players"]) -> Int[Array, " players"]:
       >>> ranks(jnp.array([2, 0, 1])).tolist()
       [1, 2, 0]
     """
-    return jnp.zeros_like(order).at[order].set(jnp.arange(order.shape[0]))
+    places = jnp.arange(order.shape[0], dtype=order.dtype)
+    return jnp.zeros_like(order).at[order].set(places)
 
 
 def prefixes(order: Int[Array, " players"]) -> Bool[Array, "players+1 players"]:

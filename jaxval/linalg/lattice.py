@@ -1,0 +1,190 @@
+r"""Tables over all $2^K$ coalitions, each coalition from its neighbour.
+
+Every table is in the order of `masks.powerset`: player $i$ is bit $i$ of the row's
+number.
+"""
+
+import functools
+import math
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.linalg import solve_triangular
+from jaxtyping import Array, Float
+
+from jaxval.linalg.quadratic import Targets, cholesky
+from jaxval.linalg.statistics import Statistics
+from jaxval.precision import in_double
+
+__all__ = [
+    "additive_table",
+    "pairwise_table",
+    "powerset_quadratic_forms",
+    "powerset_statistic_forms",
+]
+
+
+@in_double
+def additive_table(values: Float[Array, " players"]) -> Float[Array, " coalitions"]:
+    r"""$\sum_{i \in S} a_i$ of every coalition: one addition each.
+
+    Example:
+      >>> additive_table(jnp.array([1.0, 10.0])).tolist()
+      [0.0, 1.0, 10.0, 11.0]
+    """
+    table = jnp.zeros((1,), jnp.float64)
+    for i in range(values.shape[0]):
+        table = jnp.concatenate([table, table + values[i]])
+    return table
+
+
+@in_double
+def pairwise_table(
+    matrix: Float[Array, "players players"],
+) -> Float[Array, " coalitions"]:
+    r"""$\sum_{i, j \in S} B_{ij}$ of every coalition, for a symmetric matrix.
+
+    Player $i$ joining a coalition of earlier players adds $B_{ii} + 2\sum_j B_{ij}$,
+    itself an additive table: two additions a coalition instead of $K^2$.
+
+    Example:
+      >>> pairwise_table(jnp.ones((2, 2))).tolist()
+      [0.0, 1.0, 1.0, 4.0]
+    """
+    table = jnp.zeros((1,), jnp.float64)
+    for i in range(matrix.shape[0]):
+        joining = matrix[i, i] + 2.0 * additive_table(matrix[i, :i])
+        table = jnp.concatenate([table, table + joining])
+    return table
+
+
+@in_double
+def powerset_quadratic_forms(
+    h: Float[Array, "n n"],
+    y: Targets,
+    sizes: Sequence[int],
+    *,
+    max_bytes: int = 2**28,
+) -> Float[Array, " coalitions"]:
+    r"""$q$ of every union of $K$ groups without ever refactorising (identity B2).
+
+    Deciding on the groups one by one, a node of the tree keeps the Schur complement of
+    the undecided rows given the chosen ones. A group that stays out is dropped; one
+    that joins adds $r_g^\top S_{gg}^{-1} r_g$ and is eliminated from the rest. All
+    nodes of a depth have one shape, so the lower levels are batches; the upper ones
+    are walked depth first within `max_bytes`. With groups of $m$ rows the whole costs
+    about $6 m^3 2^K$ operations instead of $K^3 m^3 2^K / 24$.
+
+    Args:
+      h: positive definite, its rows sorted by group.
+      y: targets, one column an output.
+      sizes: rows of each group, in order; put the largest first for speed.
+      max_bytes: about the memory a batch of nodes may take.
+
+    Raises:
+      ValueError: if the sizes don't add up to the rows of `h`.
+
+    Example:
+      >>> forms = powerset_quadratic_forms(0.5 * jnp.eye(3), jnp.ones(3), (2, 1))
+      >>> forms.round(9).tolist()
+      [0.0, 4.0, 2.0, 6.0]
+    """
+    if sum(sizes) != h.shape[0]:
+        raise ValueError(
+            f"sizes must add up to the {h.shape[0]} rows of h; got {list(sizes)}, "
+            f"which add up to {sum(sizes)}."
+        )
+    y = y.astype(jnp.float64)
+    node = (h.astype(jnp.float64), y[:, None] if y.ndim == 1 else y, jnp.zeros(()))
+    return _forms_below(node, tuple(sizes), max_bytes)
+
+
+def _forms_below(node, sizes, max_bytes):
+    if not sizes:
+        return node[2][None]
+    children = jax.tree.map(lambda *c: jnp.stack(c), *_children(node, sizes[0]))
+    below = functools.partial(_forms_below, sizes=sizes[1:], max_bytes=max_bytes)
+    fits = _batch_bytes(sizes) <= max_bytes
+    tables = jax.vmap(below)(children) if fits else jax.lax.map(below, children)
+    return tables.T.reshape(-1)
+
+
+def _batch_bytes(sizes):
+    # All nodes of a depth at once: 2**depth squares of the rows not yet decided.
+    rows = [sum(sizes[depth:]) for depth in range(len(sizes) + 1)]
+    return max(8 * 2**depth * (n * n + 8) for depth, n in enumerate(rows))
+
+
+def _children(node, size):
+    """The node without the first group, and with it."""
+    schur, rest, form = node
+    factor = cholesky(schur[:size, :size])
+    solve = lambda b: solve_triangular(factor, b, lower=True)
+    across, half = solve(schur[:size, size:]), solve(rest[:size])
+    joined = (
+        schur[size:, size:] - across.T @ across,
+        rest[size:] - across.T @ half,
+        form + jnp.sum(half**2),
+    )
+    return (schur[size:, size:], rest[size:], form), joined
+
+
+@in_double
+def powerset_statistic_forms(
+    statistics: Statistics, zeta: Float[Array, ""] | float
+) -> Float[Array, " coalitions"]:
+    r"""$q$ of every coalition from additive statistics (identity C).
+
+    Columns of a Cholesky factor are eliminated for a whole batch of coalitions at
+    once, the batch along the fastest axis, and the matrices of a batch differ from
+    those of the next by one matrix only: about twice the speed of LAPACK called a
+    million times.
+
+    Args:
+      statistics: of each owner.
+      zeta: the regulariser.
+
+    Example:
+      >>> sums = Statistics(
+      ...     jnp.eye(2)[:, :, None] * jnp.eye(2)[:, None, :],
+      ...     jnp.eye(2)[:, :, None],
+      ...     jnp.ones(2),
+      ...     jnp.ones(2),
+      ... )
+      >>> powerset_statistic_forms(sums, 1.0).round(9).tolist()
+      [0.0, 0.5, 0.5, 1.0]
+    """
+    tall = jnp.concatenate(
+        [statistics.squares, jnp.swapaxes(statistics.cross, 1, 2)], axis=1
+    ).astype(jnp.float64)
+    count, rows, width = tall.shape
+    low = min(count, max(0, int(math.log2(_BATCH_ENTRIES / (rows * width)))))
+    ridge = zeta * jnp.eye(rows, width, dtype=jnp.float64)
+    table = _matrix_table(tall[:low]) + ridge[:, :, None]
+    explained = lambda high: _explained(table + high[:, :, None])
+    high = jnp.moveaxis(_matrix_table(tall[low:]), -1, 0)
+    energy = additive_table(statistics.energy)
+    return (energy - jax.lax.map(explained, high).reshape(-1)) / zeta
+
+
+_BATCH_ENTRIES = 2**18
+
+
+def _matrix_table(matrices):
+    """Sums of the matrices of every coalition, coalitions along the last axis."""
+    table = jnp.zeros((*matrices.shape[1:], 1), jnp.float64)
+    for matrix in matrices:
+        table = jnp.concatenate([table, table + matrix[:, :, None]], axis=2)
+    return table
+
+
+def _explained(tall):
+    r"""$b^\top A^{-1} b$ of each $[A; b^\top]$ of a batch along the last axis."""
+    width, columns = tall.shape[1], []
+    for j in range(width):
+        column = tall[j:, j]
+        for k, earlier in enumerate(columns):
+            column = column - earlier[j - k :] * earlier[j - k : j - k + 1]
+        columns.append(column / jnp.sqrt(column[:1]))
+    return sum(jnp.sum(c[width - k :] ** 2, axis=0) for k, c in enumerate(columns))

@@ -1,0 +1,127 @@
+r"""Quadratic forms from additive statistics, for every regulariser, and of duplicates.
+
+With features $F$ of few columns and $H = FF^\top + \zeta I$, everything a coalition's
+quadratic form needs is a sum over its members.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from jaxval._checks import groups, same_length
+from jaxval.linalg.quadratic import Targets, cholesky, half_energies
+from jaxval.precision import double, float64, in_double
+
+__all__ = [
+    "Statistics",
+    "additive_statistics",
+    "collapse_duplicates",
+    "forms_for_regularisers",
+    "statistic_form",
+]
+
+
+class Statistics(NamedTuple):
+    r"""What each owner's rows add to a quadratic form over features.
+
+    Attributes:
+      squares: $F_g^\top F_g$ of each owner.
+      cross: $F_g^\top y_g$ of each owner, one column an output.
+      energy: $y_g^\top y_g$ of each owner.
+      sizes: rows of each owner.
+    """
+
+    squares: Float[Array, "owners p p"]
+    cross: Float[Array, "owners p outputs"]
+    energy: Float[Array, " owners"]
+    sizes: Float[Array, " owners"]
+
+
+def additive_statistics(
+    features: Float[Array, "n p"] | Float[np.ndarray, "n p"],
+    y: Targets | Float[np.ndarray, " n"] | Float[np.ndarray, "n outputs"],
+    owner: Int[Array, " n"] | Int[np.ndarray, " n"],
+) -> Statistics:
+    """The sums over each owner's rows, in float64, one owner at a time.
+
+    Example:
+      >>> additive_statistics(np.eye(2), np.ones(2), np.array([0, 1])).energy.tolist()
+      [1.0, 1.0]
+    """
+    same_length(features=features, y=y, owner=owner)
+    count = groups("owner", owner)
+    features, owner = np.asarray(features, np.float64), np.asarray(owner)
+    y = np.asarray(y, np.float64).reshape(len(owner), -1)
+    rows = [np.flatnonzero(owner == group) for group in range(count)]
+    return Statistics(
+        float64(np.stack([features[r].T @ features[r] for r in rows])),
+        float64(np.stack([features[r].T @ y[r] for r in rows])),
+        float64(np.stack([np.sum(y[r] ** 2) for r in rows])),
+        float64(np.bincount(owner)),
+    )
+
+
+@in_double
+def statistic_form(
+    squares: Float[Array, "p p"],
+    cross: Float[Array, "p outputs"],
+    energy: Float[Array, ""],
+    zeta: Float[Array, ""] | float,
+) -> Float[Array, ""]:
+    r"""$q$ of a coalition from its summed statistics (Woodbury, identity C).
+
+    $$q = \bigl(y^\top y - b^\top (A + \zeta I)^{-1} b\bigr) / \zeta,
+    \qquad A = F^\top F,\; b = F^\top y$$
+
+    The subtraction loses about $\log_{10}(\lVert y \rVert^2 / \zeta q)$ of sixteen
+    digits.
+    """
+    ridge = jnp.diag(jnp.full(len(squares), zeta, jnp.float64))
+    return (energy - jnp.sum(half_energies(cholesky(squares + ridge), cross))) / zeta
+
+
+def forms_for_regularisers(
+    gram: Float[Array, "n n"] | Float[np.ndarray, "n n"],
+    y: Targets | Float[np.ndarray, " n"] | Float[np.ndarray, "n outputs"],
+    zetas: Float[Array, " m"] | Float[np.ndarray, " m"],
+) -> Float[np.ndarray, " m"]:
+    r"""$q$ for every regulariser from one eigendecomposition (identity C2).
+
+    $$q(\zeta) = \sum_j (u_j^\top y)^2 / (\lambda_j + \zeta)$$
+
+    Example:
+      >>> forms_for_regularisers(np.eye(2), np.ones(2), np.array([0.0, 1.0])).tolist()
+      [2.0, 1.0]
+    """
+    with double():
+        values, vectors = jnp.linalg.eigh(float64(gram))
+        moved = vectors.T @ float64(y).reshape(len(values), -1)
+        energy = jnp.sum(moved**2, axis=1)
+        shifted = values[None, :] + float64(zetas)[:, None]
+        return np.asarray(jnp.sum(energy[None, :] / shifted, axis=1))
+
+
+@in_double
+def collapse_duplicates(
+    gram: Float[Array, "u u"],
+    y: Float[Array, " u"],
+    counts: Int[Array, " u"],
+    zeta: float,
+) -> Float[Array, ""]:
+    r"""$q$ of a bootstrap sample from its distinct rows (identity L).
+
+    A row drawn $c$ times with one target counts as one row with regulariser
+    $\zeta / c$: $q = y_u^\top (\Theta_u + \zeta\,\mathrm{diag}(1/c))^{-1} y_u$. A row
+    drawn no time is absent.
+
+    Example:
+      >>> one = collapse_duplicates(jnp.eye(1), jnp.ones(1), jnp.array([2]), 0.5)
+      >>> round(float(one), 9)  # two copies of a row: y'(ones + 0.5 I)^-1 y
+      0.8
+    """
+    present = (counts > 0).astype(jnp.float64)
+    h = gram.astype(jnp.float64) * (present[:, None] * present[None, :])
+    ridge = jnp.where(counts > 0, zeta / jnp.maximum(counts, 1), 1.0)
+    return jnp.sum(half_energies(cholesky(h + jnp.diag(ridge)), y * present))

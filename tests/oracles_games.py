@@ -1,0 +1,45 @@
+"""Games scored by their definitions, in plain numpy, one coalition at a time."""
+
+import numpy as np
+
+
+def subsets(num_players):
+    """Every coalition as a boolean mask, player i being bit i of the row number."""
+    numbers = np.arange(2**num_players)
+    return (numbers[:, None] >> np.arange(num_players)[None, :]) % 2 > 0
+
+
+def complexity(gram, residual, rows, zeta, block=None):
+    """sqrt(y' (gram + zeta I)^-1 y / m) of some rows, block by block."""
+    residual = residual.reshape(len(residual), -1)
+    block = np.zeros(len(gram), int) if block is None else block
+    total = 0.0
+    for b in np.unique(block):
+        keep = rows[block[rows] == b]
+        h = gram[np.ix_(keep, keep)] + zeta * np.eye(len(keep))
+        total += np.sum(residual[keep] * np.linalg.solve(h, residual[keep]))
+    return np.sqrt(total / len(rows))
+
+
+def mmd(x, valid, bandwidths, weights, unbiased=False):
+    """Squared MMD by double loops over the rows."""
+
+    def kernel(a, b):
+        square = np.sum((a - b) ** 2)
+        return sum(
+            w * np.exp(-square / (2 * s**2))
+            for s, w in zip(bandwidths, weights, strict=True)
+        )
+
+    def mean(a, b, skip):
+        pairs = [
+            kernel(p, q)
+            for i, p in enumerate(a)
+            for j, q in enumerate(b)
+            if not (skip and i == j)
+        ]
+        return np.mean(pairs)
+
+    return (
+        mean(x, x, unbiased) + mean(valid, valid, unbiased) - 2 * mean(x, valid, False)
+    )
