@@ -10,13 +10,13 @@ import numpy as np
 __all__ = ["check", "finite", "groups", "positive", "same_length"]
 
 
-def check(condition: bool, message: str) -> None:
+def check(condition: bool | np.bool_, message: str) -> None:
     """Raise `ValueError(message)` unless `condition` holds."""
     if not condition:
         raise ValueError(message)
 
 
-def positive(name: str, value: float, *, zero: bool = False) -> None:
+def positive(name: str, value: float | int, *, zero: bool = False) -> None:
     """Check that a number is finite and positive (or zero where allowed)."""
     good = np.isfinite(value) and (value > 0 or (zero and value == 0))
     kind = "non-negative" if zero else "positive"

@@ -1,0 +1,272 @@
+r"""Exact values: enumeration of all coalitions, leave-one-out, leave-groups-out.
+
+A game of $n$ players is a table of $2^n$ scores. One table holds every semi-value: the
+mean contribution $D_{ik}$ of player $i$ to the coalitions of size $k$ is computed
+once, and any semi-value is $\phi_i = \sum_k p_k D_{ik}$.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxval import masks
+from jaxval._checks import check
+from jaxval.precision import double
+from jaxval.semivalues import weights as _weights
+from jaxval.types import Game, ValueEstimate
+
+__all__ = [
+    "MAX_PLAYERS",
+    "contributions_by_size",
+    "from_table",
+    "leave_groups_out",
+    "leave_one_out",
+    "table",
+    "values",
+]
+
+MAX_PLAYERS = 24
+"""Players that enumeration takes: 16,777,216 coalitions."""
+
+
+def values(
+    game: Game,
+    weights: _weights.Weights = _weights.shapley,
+    *,
+    chunk_size: int = 4096,
+    progress: Callable[[int, int], None] | None = None,
+) -> ValueEstimate:
+    r"""The exact semi-value of every player, from at most $2^n$ scores.
+
+    Weights on the last size alone are leave-one-out and cost $n + 1$ scores.
+
+    Args:
+      game: of 24 players at most.
+      weights: a function from `weights`, or an array of $\log w(k)$.
+      chunk_size: coalitions scored at once: this bounds the memory.
+      progress: called with (coalitions done, coalitions in all) after each chunk.
+
+    Returns:
+      Values with a standard error of 0; counts are coalitions scored.
+
+    Raises:
+      ValueError: if there are more players than enumeration allows, or a score is not
+        finite.
+
+    Example:
+      >>> majority = Game(3, lambda mask: (mask.sum() >= 2) * 1.0)
+      >>> values(majority).values.round(4).tolist()
+      [0.3333, 0.3333, 0.3333]
+    """
+    log_weights = _weights.resolve(weights, game.num_players)
+    if np.isneginf(log_weights[:-1]).all():
+        return leave_one_out(game)
+    scores = table(game, chunk_size=chunk_size, progress=progress)
+    return _exact(from_table(scores, log_weights), len(scores))
+
+
+def table(
+    game: Game,
+    *,
+    chunk_size: int = 4096,
+    progress: Callable[[int, int], None] | None = None,
+) -> Float[np.ndarray, " coalitions"]:
+    """The scores of all coalitions, in the order of `masks.powerset`.
+
+    Args:
+      game: of 24 players at most.
+      chunk_size: coalitions scored at once, rounded down to a power of two.
+      progress: called with (coalitions done, coalitions in all) after each chunk.
+
+    Raises:
+      ValueError: if there are more players than enumeration allows, or a score is not
+        finite.
+
+    Example:
+      >>> table(Game(2, lambda mask: mask.sum() * 1.0)).tolist()
+      [0.0, 1.0, 1.0, 2.0]
+    """
+    n = game.num_players
+    check(chunk_size >= 1, f"chunk_size must be at least 1; got {chunk_size}.")
+    check(
+        n <= MAX_PLAYERS,
+        f"game has {n} players, more than enumeration allows ({MAX_PLAYERS}: 2**n "
+        "scores). Sample instead: semivalues.run(semivalues.permutation.estimator(...),"
+        " game, key, until=...), or value groups of players.",
+    )
+    with double():
+        if game.fast_powerset is not None:
+            answer = game.powerset_scores() if game.on_host else _powerset(game)
+            scores = np.asarray(answer, np.float64)
+            if progress is not None:
+                progress(2**n, 2**n)
+        else:
+            scores = _in_chunks(game, chunk_size, progress)
+    _check_finite(scores, n)
+    return scores
+
+
+def contributions_by_size(
+    scores: Float[np.ndarray, " coalitions"],
+) -> Float[np.ndarray, "n n"]:
+    r"""$D_{ik}$: the mean of $v(S \cup i) - v(S)$ over the $S \not\ni i$ of size $k$.
+
+    $n$ passes over half the table, $O(n 2^n)$; no $2^n \times n$ matrix is formed, and
+    a player who never adds anything gets exact zeros.
+
+    Args:
+      scores: all $2^n$, as `table` returns them.
+
+    Example:
+      >>> contributions_by_size(np.array([0.0, 1.0, 1.0, 3.0])).tolist()
+      [[1.0, 2.0], [1.0, 2.0]]
+    """
+    n = _num_players(scores)
+    # The others of player i, numbered as coalitions of n - 1: the same sizes each time.
+    sizes = np.bitwise_count(np.arange(2 ** (n - 1), dtype=np.uint32)).astype(np.intp)
+    total = np.empty((n, n))
+    for i in range(n):
+        pairs = scores.reshape(2 ** (n - 1 - i), 2, 2**i)
+        added = (pairs[:, 1] - pairs[:, 0]).ravel()
+        total[i] = np.bincount(sizes, weights=added, minlength=n)
+    return total / np.bincount(sizes, minlength=n)
+
+
+def from_table(
+    scores: Float[np.ndarray, " coalitions"], weights: _weights.Weights
+) -> Float[np.ndarray, " n"]:
+    r"""The semi-value of a tabulated game, $\phi_i = \sum_k p_k D_{ik}$.
+
+    Args:
+      scores: all $2^n$, as `table` returns them.
+      weights: a function from `weights`, or an array of $\log w(k)$.
+
+    Raises:
+      ValueError: if the number of scores is not a power of two.
+
+    Example:
+      >>> scores = np.array([0.0, 1.0, 1.0, 3.0])
+      >>> from_table(scores, _weights.banzhaf).tolist()
+      [1.5, 1.5]
+    """
+    log_weights = _weights.resolve(weights, _num_players(scores))
+    share = _weights.size_distribution(log_weights)
+    return contributions_by_size(scores) @ share
+
+
+def leave_one_out(game: Game) -> ValueEstimate:
+    r"""$v(N) - v(N \setminus i)$ for every player, the fastest way the game knows.
+
+    Example:
+      >>> squares = Game(3, lambda mask: mask.sum() ** 2.0)
+      >>> leave_one_out(squares).values.tolist()
+      [5.0, 5.0, 5.0]
+    """
+    with double():
+        answer = game.leave_one_out_scores() if game.on_host else _leave_one_out(game)
+        full, without = (np.asarray(part, np.float64) for part in answer)
+    _check_left_out(full, without)
+    return _exact(full - without, game.num_players + 1)
+
+
+def leave_groups_out(
+    game: Game, groups: Int[np.ndarray, " n"] | Int[Array, " n"]
+) -> ValueEstimate:
+    r"""$v(N) - v(N \setminus g)$ for every group of players.
+
+    Args:
+      game: any.
+      groups: the group, 0 to G-1, of each player.
+
+    Returns:
+      One value a group.
+
+    Example:
+      >>> squares = Game(3, lambda mask: mask.sum() ** 2.0)
+      >>> leave_groups_out(squares, np.array([0, 1, 1])).values.tolist()
+      [5.0, 8.0]
+    """
+    groups = np.asarray(groups)
+    check(
+        groups.shape == (game.num_players,) and groups.min(initial=0) >= 0,
+        f"groups must be one number, 0 or more, for each of {game.num_players} "
+        f"players; got shape {groups.shape}.",
+    )
+    kept = jnp.asarray(groups[None, :] != np.arange(-1, groups.max() + 1)[:, None])
+    with double():
+        answer = game.scores(kept) if game.on_host else _scores(game, kept)
+        scores = np.asarray(answer, np.float64)
+    _check_left_out(scores[0], scores[1:])
+    return _exact(scores[0] - scores[1:], len(scores))
+
+
+def _exact(answer, num_scores: int) -> ValueEstimate:
+    return ValueEstimate(
+        answer, np.zeros_like(answer), np.full(answer.shape, num_scores)
+    )
+
+
+def _num_players(scores) -> int:
+    n = len(scores).bit_length() - 1
+    check(
+        len(scores) == 2**n and n >= 1,
+        f"scores must be all 2**n of a game, in the order of `masks.powerset`; got "
+        f"{len(scores)}, not a power of two.",
+    )
+    return n
+
+
+def _in_chunks(game, chunk_size, progress):
+    n = game.num_players
+    chunk = min(1 << (chunk_size.bit_length() - 1), 2**n)
+    scores = np.empty(2**n)
+    for start in range(0, 2**n, chunk):
+        if game.on_host:
+            part = game.scores(masks.powerset(n, start, start + chunk))
+        else:
+            part = _chunk(game, jnp.int32(start), chunk)
+        scores[start : start + chunk] = part
+        if progress is not None:
+            progress(start + chunk, 2**n)
+    return scores
+
+
+def _chunk_of_coalitions(game: Game, start: Int[Array, ""], chunk: int):
+    number = start + jnp.arange(chunk, dtype=jnp.int32)
+    bits = jnp.arange(game.num_players, dtype=jnp.int32)
+    members: Bool[Array, "chunk n"] = (number[:, None] >> bits[None, :]) % 2 > 0
+    return game.scores(members)
+
+
+_chunk = jax.jit(_chunk_of_coalitions, static_argnums=2)
+_powerset = jax.jit(lambda game: game.powerset_scores())
+_leave_one_out = jax.jit(lambda game: game.leave_one_out_scores())
+_scores = jax.jit(lambda game, members: game.scores(members))
+
+
+def _check_finite(scores, num_players: int) -> None:
+    bad = np.flatnonzero(~np.isfinite(scores))
+    if bad.size:
+        members = np.flatnonzero(bad[0] >> np.arange(num_players) & 1).tolist()
+        raise ValueError(
+            f"the game's score must be finite; {bad.size} of {scores.size} are not, "
+            f"the first that of players {members}: {scores[bad[0]]}. A game must be "
+            "defined for every coalition, the empty one included."
+        )
+
+
+def _check_left_out(full, without) -> None:
+    check(
+        bool(np.isfinite(full)),
+        f"the game's score of all players must be finite; got {full}.",
+    )
+    bad = np.flatnonzero(~np.isfinite(without))
+    check(
+        bad.size == 0,
+        f"the game's score must be finite; those without {bad[:5].tolist()} are not.",
+    )
