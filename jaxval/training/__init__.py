@@ -1,0 +1,31 @@
+"""One training run as a pure function of (key, variables, data, coalition)."""
+
+from jaxval.training.convolution import as_matrix_products
+from jaxval.training.losses import (
+    LossFn,
+    MetricFn,
+    accuracy,
+    cross_entropy,
+    negative,
+    squared_error,
+)
+from jaxval.training.network import Network, Variables, predict, stateless
+from jaxval.training.run import Recipe, Trained, train, until_settled
+
+__all__ = [
+    "LossFn",
+    "MetricFn",
+    "Network",
+    "Recipe",
+    "Trained",
+    "Variables",
+    "accuracy",
+    "as_matrix_products",
+    "cross_entropy",
+    "negative",
+    "predict",
+    "squared_error",
+    "stateless",
+    "train",
+    "until_settled",
+]
