@@ -1,0 +1,62 @@
+"""Networks of the papers in Flax Linen, and the pure functions the library works with.
+
+`init(key, module, x)` draws parameters, `apply_fn(module)` is the network as a function
+`(params, x) -> outputs`; with batch norm, `init_with_state` and `apply_with_state`.
+"""
+
+from jaxval.models.functions import (
+    apply_fn,
+    apply_with_state,
+    headless,
+    init,
+    init_with_state,
+    num_weights,
+)
+from jaxval.models.layers import NTK, PYTORCH, BatchNorm, Parametrisation, conv, dense
+from jaxval.models.networks import (
+    MLP,
+    POOL,
+    ConvNet,
+    ResNet,
+    cnn,
+    cnn8,
+    mlp,
+    mlp10,
+    resize,
+    resnet18,
+    resnet21,
+    resnet34,
+    vgg11,
+    vgg13,
+    vgg16,
+)
+
+__all__ = [
+    "MLP",
+    "NTK",
+    "POOL",
+    "PYTORCH",
+    "BatchNorm",
+    "ConvNet",
+    "Parametrisation",
+    "ResNet",
+    "apply_fn",
+    "apply_with_state",
+    "cnn",
+    "cnn8",
+    "conv",
+    "dense",
+    "headless",
+    "init",
+    "init_with_state",
+    "mlp",
+    "mlp10",
+    "num_weights",
+    "resize",
+    "resnet18",
+    "resnet21",
+    "resnet34",
+    "vgg11",
+    "vgg13",
+    "vgg16",
+]
