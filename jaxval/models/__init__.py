@@ -5,6 +5,7 @@
 """
 
 from jaxval.models.functions import (
+    StatefulApplyFn,
     apply_fn,
     apply_with_state,
     headless,
@@ -40,6 +41,7 @@ __all__ = [
     "ConvNet",
     "Parametrisation",
     "ResNet",
+    "StatefulApplyFn",
     "apply_fn",
     "apply_with_state",
     "cnn",

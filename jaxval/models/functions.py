@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -15,6 +16,7 @@ from jaxval.models.layers import Weight
 from jaxval.types import ApplyFn, PRNGKey
 
 __all__ = [
+    "StatefulApplyFn",
     "apply_fn",
     "apply_with_state",
     "headless",
@@ -22,6 +24,9 @@ __all__ = [
     "init_with_state",
     "num_weights",
 ]
+
+StatefulApplyFn = Callable[..., tuple[Float[Array, "n out"], dict[str, Any]]]
+"""A network with state: `(params, state, x, train, weight)` to `(outputs, state)`."""
 
 
 def init(key: PRNGKey, module: nn.Module, x_example: Any) -> Any:
@@ -81,16 +86,18 @@ class _Apply:
 
     def __call__(self, params: Any, x: Num[Array, "n ..."]) -> Float[Array, "n out"]:
         check(not getattr(self.module, "norm", False), _STATEFUL.format("batch_stats"))
-        return self.module.apply({"params": params}, x)
+        outputs: Any = self.module.apply({"params": params}, x)
+        return outputs
 
 
-def apply_with_state(module: nn.Module):
+def apply_with_state(module: nn.Module) -> StatefulApplyFn:
     """The network as a pure function of parameters *and state*.
 
-    It maps `(params, state, x, train, weight)` to `(outputs, state)`. `train` is whether to normalise by the batch, and to gather its statistics into the
-    new state; `weight`, of each sample or `None`, is zero for absent ones, which then
-    have exactly no influence on the others (see `BatchNorm`). Modules that know
-    neither argument are called without.
+    It maps `(params, state, x, train, weight)` to `(outputs, state)`. `train` is
+    whether to normalise by the batch, and to gather its statistics into the new state;
+    `weight`, of each sample or `None`, is zero for absent ones, which then have exactly
+    no influence on the others (see `BatchNorm`). Modules that know neither argument
+    are called without.
 
     Raises:
       ValueError: when it is called with a `weight`, if the module has state but can't
@@ -126,11 +133,12 @@ class _ApplyWithState:
             f"{type(self.module).__name__} has state but takes no `weight`: absent "
             "samples would leak into it. Use models.BatchNorm, and pass weight on.",
         )
-        options = {"train": train, "weight": weight}
+        options: dict[str, Any] = {"train": train, "weight": weight}
         options = {name: value for name, value in options.items() if name in known}
         variables = {"params": params, **state}
         if not (train and state):
-            return self.module.apply(variables, x, **options), state
+            result: Any = self.module.apply(variables, x, **options)
+            return result, state
         outputs, changed = self.module.apply(
             variables, x, **options, mutable=list(state)
         )

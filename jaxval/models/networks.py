@@ -102,7 +102,7 @@ class ConvNet(nn.Module):
     @nn.compact
     def __call__(
         self,
-        x: Num[Array, "n height width channels"],
+        x: Num[Array, "n ..."],
         train: bool = False,
         weight: Weight | None = None,
     ) -> Float[Array, "n outputs"]:
@@ -145,7 +145,7 @@ class ResNet(nn.Module):
     @nn.compact
     def __call__(
         self,
-        x: Num[Array, "n height width channels"],
+        x: Num[Array, "n ..."],
         train: bool = False,
         weight: Weight | None = None,
     ) -> Float[Array, "n outputs"]:
