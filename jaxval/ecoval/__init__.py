@@ -1,0 +1,67 @@
+"""EcoVal: values of clusters, divided among their points."""
+
+from jaxval.ecoval.allocation import (
+    FULL,
+    NO_ADJUSTMENT,
+    NO_ALPHA,
+    NO_BETA,
+    Allocation,
+    Hazards,
+    Members,
+    Terms,
+    adjust,
+    allocate,
+)
+from jaxval.ecoval.bootstrap import bootstrap, owner_sums
+from jaxval.ecoval.clusters import (
+    Clustering,
+    Mixture,
+    gaussian_mixture,
+    principal_components,
+)
+from jaxval.ecoval.cost import Cost, figure_1_counts
+from jaxval.ecoval.leave_cluster_out import (
+    ClusterValues,
+    grouped,
+    leave_cluster_out,
+    leave_out_values,
+)
+from jaxval.ecoval.pipeline import Fitted, Points, Settings, fit, values
+from jaxval.ecoval.report import Report, report
+from jaxval.ecoval.representative_values import permutations
+from jaxval.ecoval.unseen import members_of, unseen_values
+
+__all__ = [
+    "FULL",
+    "NO_ADJUSTMENT",
+    "NO_ALPHA",
+    "NO_BETA",
+    "Allocation",
+    "ClusterValues",
+    "Clustering",
+    "Cost",
+    "Fitted",
+    "Hazards",
+    "Members",
+    "Mixture",
+    "Points",
+    "Report",
+    "Settings",
+    "Terms",
+    "adjust",
+    "allocate",
+    "bootstrap",
+    "figure_1_counts",
+    "fit",
+    "gaussian_mixture",
+    "grouped",
+    "leave_cluster_out",
+    "leave_out_values",
+    "members_of",
+    "owner_sums",
+    "permutations",
+    "principal_components",
+    "report",
+    "unseen_values",
+    "values",
+]

@@ -1,0 +1,231 @@
+r"""From the value of a cluster to the values of its points: Eqs. 12 to 21, in JAX.
+
+With $v = V_c / n_c$ and the shares
+$s^\alpha_i = Q_i / \sum_{j \in c} Q_j$, $s^\beta_i = d_i / \sum_{j \in c} d_j$,
+
+$$\hat\Phi_i = v\,(\Gamma_{\alpha_i} + \Gamma_{\beta_i} - 1), \qquad
+\Gamma_i = \frac{1 + s_i V_c}{1 + v}.$$
+
+Every $\Gamma$ averages to 1 over its cluster, so the values of a cluster's members add
+up to $V_c$ whatever $Q$ and $d$ are; and
+$\hat\Phi_i = v + v^2 (n_c s^\alpha_i + n_c s^\beta_i - 2) / (1 + v)$ shows that the
+correction is of second order in $v$: it orders the points of a cluster and hardly ever
+moves one past a point of another cluster.
+
+What the formulas leave undefined is decided here, and each decision is counted in
+`Allocation.hazards`: $\sum Q$ near zero or negative (a *share rule*, one of the plain
+functions below or your own), all distances zero (everybody gets $1/n_c$), and
+$1 + v$ near zero or negative (no correction in that cluster).
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Num
+
+from jaxval.ecoval.share_rules import ShareRule, equal_where_unsafe
+from jaxval.precision import in_double
+
+__all__ = [
+    "FULL",
+    "NO_ADJUSTMENT",
+    "NO_ALPHA",
+    "NO_BETA",
+    "Allocation",
+    "Hazards",
+    "Members",
+    "Terms",
+    "adjust",
+    "allocate",
+]
+
+
+class Terms(NamedTuple):
+    """Which adjustment factors to apply; the four variants of the paper's figure 4."""
+
+    alpha: bool = True
+    beta: bool = True
+
+
+FULL = Terms()
+NO_ALPHA = Terms(alpha=False)
+NO_BETA = Terms(beta=False)
+NO_ADJUSTMENT = Terms(alpha=False, beta=False)
+
+
+class Members(NamedTuple):
+    """The points that a cluster's value is divided over: $n_c$ and both sums.
+
+    Attributes:
+      q: $Q_j$, each point's value as the regression model predicts it.
+      d: $d_j$, each point's distance to its cluster's centroid.
+      cluster: the cluster, 0 to C-1, of each.
+    """
+
+    q: Num[Array, " n"]
+    d: Num[Array, " n"]
+    cluster: Int[Array, " n"]
+
+
+class Hazards(NamedTuple):
+    r"""Which clusters met a case that the paper's formulas leave open.
+
+    Attributes:
+      no_members: no point of the reference is in the cluster.
+      unsafe_sum: $\sum Q$ was not safely positive; the share rule replaced it.
+      zero_distances: all members coincide with the centroid; everybody gets $1/n_c$.
+      no_correction: $1 + V_c / n_c$ was not safely positive; both factors are 1.
+      tied_at_zero: $V_c = 0$, so that all members get exactly 0.
+      negative: $V_c < 0$: the model is better off without the cluster.
+    """
+
+    no_members: Bool[Array, " clusters"]
+    unsafe_sum: Bool[Array, " clusters"]
+    zero_distances: Bool[Array, " clusters"]
+    no_correction: Bool[Array, " clusters"]
+    tied_at_zero: Bool[Array, " clusters"]
+    negative: Bool[Array, " clusters"]
+
+
+class Allocation(NamedTuple):
+    r"""Values of points and what they are made of.
+
+    Attributes:
+      values: $\hat\Phi_i$.
+      gamma_alpha: $\Gamma_{\alpha_i}$ (1 where switched off).
+      gamma_beta: $\Gamma_{\beta_i}$ (1 where switched off).
+      preference: $n_c s^\alpha_i + n_c s^\beta_i - 2$ (of the factors switched on): the
+        order inside a cluster when $V_c > 0$, and this library's tie rule when
+        $V_c = 0$.
+      hazards: one truth value a cluster and kind.
+    """
+
+    values: Float[Array, " m"]
+    gamma_alpha: Float[Array, " m"]
+    gamma_beta: Float[Array, " m"]
+    preference: Float[Array, " m"]
+    hazards: Hazards
+
+
+@in_double
+def adjust(
+    v_c: Num[Array, " clusters"],
+    n_c: Num[Array, " clusters"],
+    q: Num[Array, " n"],
+    d: Num[Array, " n"],
+    cluster: Int[Array, " n"],
+    *,
+    terms: Terms = FULL,
+    share_rule: ShareRule = equal_where_unsafe,
+) -> Float[Array, " n"]:
+    r"""EcoVal's values of the points that divide the clusters' values among them.
+
+    $$\hat\Phi_i = \frac{V_c}{n_c}\Bigl[\frac{1 + V_c Q_i / \sum_j Q_j}{1 + V_c/n_c}
+    + \frac{1 + V_c d_i / \sum_j d_j}{1 + V_c/n_c} - 1\Bigr]$$
+
+    Args:
+      v_c: $V_c$, the leave-cluster-out value of each cluster.
+      n_c: points in each cluster.
+      q: $Q_i$ of each point.
+      d: $d_i$ of each point, not negative.
+      cluster: the cluster, 0 to C-1, of each point.
+      terms: which factors to apply.
+      share_rule: what $Q_i / \sum Q_j$ is, also where the sum is not positive.
+
+    Returns:
+      $\hat\Phi_i$ of each point; the values of a cluster add up to its $V_c$ when
+      `n_c` counts these points.
+
+    Example:
+      >>> values = adjust(
+      ...     jnp.array([0.2, 0.0]), jnp.array([2, 1]),
+      ...     jnp.array([3.0, 1.0, 2.0]), jnp.array([1.0, 1.0, 0.0]),
+      ...     jnp.array([0, 0, 1]))
+      >>> [round(float(value), 4) for value in values]
+      [0.1045, 0.0955, 0.0]
+
+    References:
+      Tarun et al., *EcoVal*, KDD 2024, Eqs. 12, 16, 18 and 21, Algorithm 1.
+    """
+    members = Members(q, d, cluster)
+    return _allocate(v_c, n_c, members, members, terms, share_rule).values
+
+
+@in_double
+def allocate(
+    v_c: Num[Array, " clusters"],
+    points: Members,
+    reference: Members | None = None,
+    *,
+    terms: Terms = FULL,
+    share_rule: ShareRule = equal_where_unsafe,
+) -> Allocation:
+    r"""Values of `points`, with $n_c$ and the sums taken over `reference`.
+
+    With the points as their own reference their values add up to $V_c$ cluster by
+    cluster. With another reference (the valued data, for points that come later) a
+    point gets what it would get as one of the reference's members, and the value of one
+    point doesn't depend on who else is being valued.
+
+    Args:
+      v_c: value of each cluster.
+      points: to be valued.
+      reference: the members that $n_c$, $\sum Q$ and $\sum d$ are taken over; the
+        points themselves when left out. A cluster without members pays nothing.
+      terms: which factors to apply.
+      share_rule: what $Q_i / \sum Q_j$ is.
+    """
+    reference = points if reference is None else reference
+    n_c = _per_cluster(jnp.ones(len(reference.q)), reference.cluster, len(v_c))
+    return _allocate(v_c, n_c, points, reference, terms, share_rule)
+
+
+_SAFE = 0.05
+"""The smallest $1 + V_c/n_c$ that is divided by. Accuracies stay far above it."""
+
+
+def _allocate(v_c, n_c, points, reference, terms, share_rule) -> Allocation:
+    v_c, n_c = jnp.asarray(v_c, jnp.float64), jnp.asarray(n_c, jnp.float64)
+    each = jnp.where(n_c > 0, v_c / jnp.where(n_c > 0, n_c, 1.0), 0.0)
+    alpha, unsafe = share_rule(
+        points.q, points.cluster, reference.q, reference.cluster, n_c
+    )
+    beta, zero = _distance_shares(points, reference, n_c)
+    safe = 1.0 + each >= _SAFE
+    at = lambda per_cluster: per_cluster[points.cluster]
+    gamma = lambda share: jnp.where(
+        at(safe), (1.0 + share * at(v_c)) / at(jnp.where(safe, 1.0 + each, 1.0)), 1.0
+    )
+    one = jnp.ones_like(alpha)
+    gamma_alpha = gamma(alpha) if terms.alpha else one
+    gamma_beta = gamma(beta) if terms.beta else one
+    lead = terms.alpha * (at(n_c) * alpha - 1) + terms.beta * (at(n_c) * beta - 1)
+    present = n_c > 0
+    return Allocation(
+        values=at(each) * (gamma_alpha + gamma_beta - 1.0),
+        gamma_alpha=gamma_alpha,
+        gamma_beta=gamma_beta,
+        preference=lead,
+        hazards=Hazards(
+            no_members=~present,
+            unsafe_sum=present & unsafe,
+            zero_distances=present & zero,
+            no_correction=present & ~safe,
+            tied_at_zero=present & (v_c == 0),
+            negative=present & (v_c < 0),
+        ),
+    )
+
+
+def _distance_shares(points, reference, n_c):
+    d = points.d.astype(jnp.float64)
+    total = _per_cluster(reference.d.astype(jnp.float64), reference.cluster, len(n_c))
+    zero = total <= 0
+    equal = 1.0 / jnp.maximum(n_c, 1.0)
+    share = d / jnp.where(zero, 1.0, total)[points.cluster]
+    return jnp.where(zero[points.cluster], equal[points.cluster], share), zero
+
+
+def _per_cluster(x, cluster, clusters):
+    return jax.ops.segment_sum(x, cluster, clusters)

@@ -1,0 +1,89 @@
+"""Standard errors of EcoVal by doing all of it again, and sums for contributors."""
+
+from collections.abc import Callable
+
+import jax
+import numpy as np
+from jaxtyping import Float, Int, Num
+
+from jaxval._checks import check, groups, same_length
+from jaxval.ecoval.allocation import FULL, Terms
+from jaxval.ecoval.pipeline import Fitted, Points, values
+from jaxval.ecoval.unseen import unseen_values
+from jaxval.types import PRNGKey, ValueEstimate
+
+__all__ = ["bootstrap", "owner_sums"]
+
+
+def bootstrap(
+    key: PRNGKey,
+    refit: Callable[[PRNGKey, Points, Points | None], Fitted],
+    points: Points,
+    pool: Points | None = None,
+    *,
+    num_resamples: int = 20,
+    resample: bool = True,
+    terms: Terms = FULL,
+) -> ValueEstimate:
+    r"""EcoVal's values, with standard errors from repetitions of the whole procedure.
+
+    Each repetition draws $B$ and the pool anew with replacement, clusters them, leaves
+    clusters out, values representatives and fits $R$; then it values the points of the
+    original $B$ as unseen ones. What varies is everything: which data there are, the
+    mixture's start, the representatives, their permutations. The validation data stay.
+
+    Args:
+      key: draws the resamples.
+      refit: `lambda key, points, pool: fit(key, utility, points, pool, ...)`.
+      points: $B$.
+      pool: the rest of the distribution.
+      num_resamples: repetitions; the standard error itself is good to about
+        $1/\sqrt{2 R}$ of its size.
+      resample: `False` keeps the data: the error is then that of the algorithm's own
+        randomness alone.
+      terms: which adjustment factors to apply.
+
+    Returns:
+      Values of the first fit to the data as they are, the standard deviation over the
+      repetitions, and their number.
+    """
+    check(num_resamples >= 2, f"num_resamples must be at least 2; got {num_resamples}.")
+    original = refit(jax.random.fold_in(key, 0), points, pool)
+    found = []
+    for i in range(1, num_resamples + 1):
+        fit_key, *draw_keys = jax.random.split(jax.random.fold_in(key, i), 3)
+        data, rest = points, pool
+        if resample:
+            data, rest = _drawn(draw_keys[0], points), _drawn(draw_keys[1], pool)
+        again = refit(fit_key, data, rest)
+        found.append(np.asarray(unseen_values(again, points, terms=terms).values))
+    return ValueEstimate(
+        np.asarray(values(original, terms).values),
+        np.std(found, axis=0, ddof=1),
+        np.full(len(points.x), num_resamples),
+    )
+
+
+def owner_sums(
+    point_values: Num[np.ndarray, " n"], owner: Int[np.ndarray, " n"]
+) -> Float[np.ndarray, " owners"]:
+    """Values of contributors: the sums of the values of their points.
+
+    Args:
+      point_values: one a point.
+      owner: 0 to K-1, who contributed it.
+
+    Example:
+      >>> owner_sums(np.array([0.25, 0.5, 1.0]), np.array([0, 1, 0])).tolist()
+      [1.25, 0.5]
+    """
+    point_values, owner = np.asarray(point_values, float), np.asarray(owner)
+    same_length(point_values=point_values, owner=owner)
+    return np.bincount(owner, point_values, groups("owner", owner))
+
+
+def _drawn(key: PRNGKey, points: Points | None) -> Points | None:
+    if points is None:
+        return None
+    rows = np.asarray(jax.random.randint(key, (len(points.x),), 0, len(points.x)))
+    return Points(np.asarray(points.x)[rows], np.asarray(points.y)[rows])

@@ -1,0 +1,214 @@
+r"""Clusters of similar points: Algorithm 1, lines 4 to 6.
+
+A *clustering* is a function from embeddings to cluster numbers and the centroids. Ours
+is scikit-learn's Gaussian mixture with the paper's parameters; any function will do.
+"""
+
+import dataclasses
+import warnings
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Float, Int, Num
+from sklearn import decomposition, exceptions, mixture
+
+from jaxval._checks import check, finite
+from jaxval.types import PRNGKey
+
+__all__ = [
+    "Clustering",
+    "Embedding",
+    "Mixture",
+    "centroids",
+    "distances",
+    "gaussian_mixture",
+    "given",
+    "principal_components",
+    "representatives",
+]
+
+Embedding = Callable[[Num[np.ndarray, "n ..."]], Float[np.ndarray, "n d"]]
+"""Rows to vectors in which near points are alike: $E(x)$."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Mixture:
+    """Parameters of the mixture; the defaults are the paper's (section 5).
+
+    Attributes:
+      num_clusters: components. Fewer are fitted when there are fewer points.
+      covariance: `"full"`, `"tied"`, `"diag"` or `"spherical"`, as in scikit-learn. A
+        full covariance in many dimensions fits little but its regulariser: reduce them
+        first (`principal_components`).
+      tolerance: stop when a step gains less log-likelihood.
+      regulariser: added to the diagonals of the covariances.
+      max_steps: of expectation-maximisation.
+      num_starts: the best of so many.
+    """
+
+    num_clusters: int = 30
+    covariance: str = "full"
+    tolerance: float = 1e-3
+    regulariser: float = 1e-6
+    max_steps: int = 100
+    num_starts: int = 1
+
+
+class Clustering(NamedTuple):
+    """Where each point belongs.
+
+    Attributes:
+      assign: embeddings to cluster numbers, 0 to `num_clusters` - 1.
+      centroids: one a row: the mean of the points it was fitted on.
+      converged: whether the fit met its tolerance.
+    """
+
+    assign: Callable[[Num[np.ndarray, "n d"]], Int[np.ndarray, " n"]]
+    centroids: Float[np.ndarray, "clusters d"]
+    converged: bool = True
+
+    @property
+    def num_clusters(self) -> int:
+        """C, clusters without any member included."""
+        return len(self.centroids)
+
+
+def gaussian_mixture(
+    key: PRNGKey, embeddings: Num[np.ndarray, "n d"], settings: Mixture = Mixture()
+) -> Clustering:
+    """Fit a Gaussian mixture; each point belongs to its most probable component.
+
+    Args:
+      key: starts k-means.
+      embeddings: of the available points, B and the rest of the distribution.
+      settings: the paper's when left out.
+
+    Raises:
+      ValueError: with fewer than 2 points or with non-finite ones.
+
+    Example:
+      >>> x = np.array([[0.0], [0.1], [5.0], [5.1]])
+      >>> two = Mixture(num_clusters=2)
+      >>> c = gaussian_mixture(jax.random.key(0), x, two).assign(x)
+      >>> bool(c[0] == c[1]), bool(c[1] == c[2])
+      (True, False)
+    """
+    x = np.asarray(embeddings, np.float64)
+    finite("embeddings", x)
+    check(len(x) >= 2, f"clusters need at least 2 points; got {len(x)}.")
+    clusters = min(settings.num_clusters, len(np.unique(x, axis=0)))
+    model = mixture.GaussianMixture(
+        clusters,
+        covariance_type=settings.covariance,
+        tol=settings.tolerance,
+        reg_covar=settings.regulariser,
+        max_iter=settings.max_steps,
+        n_init=settings.num_starts,
+        init_params="kmeans",
+        random_state=seed_of(key),
+    )
+    with warnings.catch_warnings():
+        # Said in the result instead.
+        warnings.simplefilter("ignore", exceptions.ConvergenceWarning)
+        model.fit(x)
+    assign = lambda points: model.predict(np.asarray(points, np.float64))
+    middle = centroids(x, assign(x), clusters, otherwise=model.means_)
+    return Clustering(assign, middle, bool(model.converged_))
+
+
+def given(
+    assign: Callable[[Num[np.ndarray, "n d"]], Int[np.ndarray, " n"]],
+    embeddings: Num[np.ndarray, "n d"],
+    num_clusters: int,
+) -> Clustering:
+    """A clustering by your own function, with the means of `embeddings` as centroids.
+
+    Args:
+      assign: embeddings to cluster numbers.
+      embeddings: of the available points.
+      num_clusters: one more than the largest number that `assign` gives.
+    """
+    x = np.asarray(embeddings, np.float64)
+    return Clustering(assign, centroids(x, assign(x), num_clusters))
+
+
+def centroids(
+    embeddings: Float[np.ndarray, "n d"],
+    cluster: Int[np.ndarray, " n"],
+    num_clusters: int,
+    otherwise: Float[np.ndarray, "clusters d"] | None = None,
+) -> Float[np.ndarray, "{num_clusters} d"]:
+    """The mean of each cluster's points; of `otherwise` (or 0) where it has none."""
+    size = np.bincount(cluster, minlength=num_clusters)[:, None]
+    total = np.zeros((num_clusters, embeddings.shape[1]))
+    np.add.at(total, cluster, embeddings)
+    fallback = np.zeros_like(total) if otherwise is None else otherwise
+    return np.where(size > 0, total / np.maximum(size, 1), fallback)
+
+
+def distances(
+    embeddings: Num[np.ndarray, "n d"], clustering: Clustering
+) -> Float[np.ndarray, " n"]:
+    r"""$d_i$, the Euclidean distance of each point to its cluster's centroid.
+
+    Example:
+      >>> one = Clustering(lambda x: np.zeros(len(x), int), np.zeros((1, 2)))
+      >>> distances(np.array([[3.0, 4.0]]), one).tolist()
+      [5.0]
+    """
+    x = np.asarray(embeddings, np.float64)
+    return np.linalg.norm(x - clustering.centroids[clustering.assign(x)], axis=1)
+
+
+def representatives(
+    key: PRNGKey, cluster: Int[np.ndarray, " n"], per_cluster: int
+) -> Int[np.ndarray, " p"]:
+    """The same number of points of each cluster, drawn without replacement.
+
+    A cluster with fewer points gives all it has (lines 12 to 15 of Algorithm 1).
+
+    Args:
+      key: draws them.
+      cluster: of each point.
+      per_cluster: points of each.
+
+    Returns:
+      Row numbers, in ascending order.
+
+    Example:
+      >>> representatives(jax.random.key(0), np.array([0, 0, 0, 2]), 1).shape
+      (2,)
+    """
+    cluster = np.asarray(cluster)
+    check(per_cluster >= 1, f"per_cluster must be at least 1; got {per_cluster}.")
+    shuffled = np.asarray(jax.random.permutation(key, len(cluster)))
+    in_order = shuffled[np.argsort(cluster[shuffled], kind="stable")]
+    place = np.arange(len(cluster)) - np.searchsorted(
+        cluster[in_order], cluster[in_order]
+    )
+    return np.sort(in_order[place < per_cluster])
+
+
+def principal_components(
+    key: PRNGKey, x: Num[np.ndarray, "n ..."], num_components: int
+) -> Embedding:
+    """The embedding by the leading principal components of `x`, rows flattened.
+
+    Args:
+      key: for the randomised solver.
+      x: rows to fit on; not those to be valued, if that matters to you.
+      num_components: dimensions; fewer when there are fewer rows or columns.
+    """
+    flat = lambda rows: np.asarray(rows, np.float64).reshape(len(rows), -1)
+    rows = flat(x)
+    model = decomposition.PCA(
+        min(num_components, *rows.shape), random_state=seed_of(key)
+    ).fit(rows)
+    return lambda points: model.transform(flat(points))
+
+
+def seed_of(key: PRNGKey) -> int:
+    """A seed for scikit-learn's generators."""
+    return int(jax.random.randint(key, (), 0, 2**31 - 1))

@@ -1,0 +1,126 @@
+r"""What the model loses without a cluster: $V_c = U(B) - U(B \setminus c)$ (Eq. 5)."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import Partial
+from jaxtyping import Float, Int
+
+from jaxval._checks import check
+from jaxval.types import Game
+
+__all__ = ["ClusterValues", "grouped", "leave_cluster_out", "leave_out_values"]
+
+
+class ClusterValues(NamedTuple):
+    r"""Value of each cluster.
+
+    Attributes:
+      values: $V_c$; 0 for a cluster without members.
+      full: $U(B)$.
+      without: $U(B \setminus c)$.
+      training_runs: games scored: the clusters that have members, and everybody; 0
+        where the game answers all of them from one factorisation.
+    """
+
+    values: Float[np.ndarray, " clusters"]
+    full: float
+    without: Float[np.ndarray, " clusters"]
+    training_runs: int
+
+
+def grouped(game: Game, owner: Int[np.ndarray, " n"], num_owners: int) -> Game:
+    """The game of groups of players: a coalition of groups brings all their players.
+
+    Args:
+      game: of single players.
+      owner: the group, 0 to `num_owners` - 1, of each.
+      num_owners: groups; those without players change nothing.
+
+    Example:
+      >>> size = Game(3, lambda mask: mask.sum() * 1.0)
+      >>> pairs = grouped(size, np.array([0, 1, 1]), 2)
+      >>> float(pairs.score(jnp.array([False, True])))
+      2.0
+    """
+    owner = np.asarray(owner)
+    check(
+        owner.shape == (game.num_players,),
+        f"owner must name the group of each of the game's {game.num_players} players; "
+        f"got shape {owner.shape}.",
+    )
+    if game.on_host:
+        score = lambda mask: game.score(np.asarray(mask)[owner])
+        return Game(num_owners, score, on_host=True)
+    parts = (game, jnp.asarray(owner))
+    return Game(
+        num_owners,
+        Partial(_grouped_score, parts),
+        Partial(_grouped_scores, parts),
+        batch_size=game.batch_size,
+    )
+
+
+def _grouped_score(parts, mask):
+    game, owner = parts
+    return game.score(mask[owner])
+
+
+def _grouped_scores(parts, masks):
+    game, owner = parts
+    return game.scores(masks[:, owner])
+
+
+def leave_cluster_out(
+    game: Game, cluster: Int[np.ndarray, " n"], num_clusters: int
+) -> ClusterValues:
+    r"""$V_c$ of every cluster from a game whose players are points.
+
+    Args:
+      game: $U$ of the points of $B$.
+      cluster: of each point.
+      num_clusters: C; clusters without a point in $B$ are worth 0 and cost nothing.
+
+    Example:
+      >>> size = Game(3, lambda mask: mask.sum() * 1.0)
+      >>> leave_cluster_out(size, np.array([0, 2, 2]), 3).values.tolist()
+      [1.0, 0.0, 2.0]
+    """
+    present, member = np.unique(np.asarray(cluster), return_inverse=True)
+    by_cluster = grouped(game, member, len(present))
+    return leave_out_values(by_cluster, present, num_clusters)
+
+
+def leave_out_values(
+    by_cluster: Game, present: Int[np.ndarray, " present"], num_clusters: int
+) -> ClusterValues:
+    r"""$V_c$ from a game whose players are the clusters that have members.
+
+    For kernel or ridge regression built with `owner=` the cluster of each point, all
+    leave-cluster-out scores come from one factorisation, without any training.
+
+    Args:
+      by_cluster: one player for each cluster in `present`, in that order.
+      present: numbers of the clusters that have members, ascending.
+      num_clusters: C.
+
+    Raises:
+      ValueError: if a score is not finite.
+    """
+    check(
+        by_cluster.num_players == len(present),
+        f"the game must have one player for each of the {len(present)} clusters with "
+        f"members; it has {by_cluster.num_players}.",
+    )
+    answer = by_cluster.leave_one_out_scores()
+    full, without = float(answer.full), np.asarray(answer.without, np.float64)
+    check(
+        bool(np.isfinite(full) and np.isfinite(without).all()),
+        "the utility without some cluster is not finite; it must be defined for every "
+        "coalition, also where a class vanishes with a cluster.",
+    )
+    values, scores = np.zeros(num_clusters), np.full(num_clusters, full)
+    values[present], scores[present] = full - without, without
+    runs = 0 if by_cluster.fast_leave_one_out is not None else 1 + len(present)
+    return ClusterValues(values, full, scores, runs)

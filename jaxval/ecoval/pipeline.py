@@ -1,0 +1,270 @@
+r"""Algorithm 1 from end to end, every choice a setting or a function.
+
+The authors released no code and the text leaves much open. What it says is the default;
+what it leaves open is decided here, written down with its alternative, and reported:
+
+| open in the paper | here, by default | otherwise |
+|---|---|---|
+| where $U$ comes from | your `utility(x, y)`, a game of points | any game |
+| what is clustered | $B$ and the pool, embedded | `clustering=` your own |
+| $n_c$ and both sums | over the members of $B$ | `members_from_pool` |
+| representatives a cluster | 2 | `per_cluster` |
+| drawn from | the clusters of $B$ and the pool | `representatives_from_pool` |
+| Shapley on them | 3 permutations a point | `semivalue=` your own |
+| the regression $R$ | ridge on standardised embeddings | `value_model=` your own |
+| the distance | Euclidean in the embedding | embed otherwise |
+| $\sum Q \le 0$ | equal shares, counted | `share_rule` |
+| $V_c = 0$ | tied at 0; order by `Allocation.preference` | any other order |
+| a cluster without a point of $B$ | $V_c = 0$, counted | – |
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Int, Num
+
+from jaxval._checks import check, finite, same_length
+from jaxval.ecoval.allocation import FULL, Allocation, Members, Terms, allocate
+from jaxval.ecoval.clusters import (
+    Clustering,
+    Mixture,
+    distances,
+    gaussian_mixture,
+    representatives,
+)
+from jaxval.ecoval.cost import Cost
+from jaxval.ecoval.leave_cluster_out import (
+    ClusterValues,
+    leave_cluster_out,
+    leave_out_values,
+)
+from jaxval.ecoval.representative_values import Semivalue, permutations
+from jaxval.ecoval.share_rules import ShareRule, equal_where_unsafe
+from jaxval.precision import float64
+from jaxval.semivalues.value_models import (
+    Predict,
+    ValueModel,
+    cross_validated,
+    ridge,
+)
+from jaxval.types import Game, PRNGKey, ValueEstimate
+
+__all__ = [
+    "ClusterGame",
+    "Fitted",
+    "Points",
+    "Settings",
+    "Utility",
+    "fit",
+    "members",
+    "values",
+]
+
+
+class Points(NamedTuple):
+    """Embedded points.
+
+    Attributes:
+      x: $E(x)$, one a row.
+      y: class numbers or real targets.
+    """
+
+    x: Num[np.ndarray, "n d"]
+    y: Num[np.ndarray, "n ..."]
+
+
+Utility = Callable[[Num[np.ndarray, "n d"], Num[np.ndarray, "n ..."]], Game]
+"""$U$: points to the game whose players they are."""
+
+ClusterGame = Callable[[Points, Int[np.ndarray, " n"], int], Game]
+"""$U$ of clusters: points, the cluster of each (0 to C-1, none empty), and C."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    r"""What the paper leaves open and can be said in a word.
+
+    Attributes:
+      mixture: of Gaussians; the paper's.
+      per_cluster: representatives that each cluster sends to the Shapley values.
+      representatives_from_pool: draw them from all clustered points (Algorithm 1, line
+        13), or from $B$ alone.
+      members_from_pool: take $n_c$, $\sum Q$ and $\sum d$ over all clustered points,
+        or over $B$ alone, where they make a cluster's values add up to $V_c$.
+      share_rule: $Q_i / \sum Q_j$, also where that is unsafe.
+    """
+
+    mixture: Mixture = Mixture()
+    per_cluster: int = 2
+    representatives_from_pool: bool = True
+    members_from_pool: bool = False
+    share_rule: ShareRule = equal_where_unsafe
+
+
+class Fitted(NamedTuple):
+    """All that EcoVal learns; values of any point follow without further training.
+
+    Attributes:
+      clustering: embeddings to clusters, and their centroids.
+      clusters: $V_c$ and the scores behind it.
+      sample: rows of the representatives among the points and then the pool.
+      estimate: the representatives' Shapley values.
+      predict: $R$, embeddings and targets to $Q$.
+      fit_quality: cross-validated share of the variance that $R$ explains.
+      points: cluster, $Q$ and $d$ of the valued points.
+      reference: the members that $n_c$ and the sums are taken over.
+      pool: all clustered points as members.
+      cost: training runs.
+      settings: as given.
+    """
+
+    clustering: Clustering
+    clusters: ClusterValues
+    sample: Int[np.ndarray, " p"]
+    estimate: ValueEstimate
+    predict: Predict
+    fit_quality: float
+    points: Members
+    reference: Members
+    pool: Members
+    cost: Cost
+    settings: Settings
+
+
+def fit(
+    key: PRNGKey,
+    utility: Utility,
+    points: Points,
+    pool: Points | None = None,
+    *,
+    settings: Settings = Settings(),
+    semivalue: Semivalue | None = None,
+    value_model: ValueModel | None = None,
+    clustering: Clustering | None = None,
+    cluster_game: ClusterGame | None = None,
+) -> Fitted:
+    """Cluster, leave clusters out, value representatives, learn to predict values.
+
+    Args:
+      key: for the mixture, the representatives and their permutations.
+      utility: `utility(x, y)` is the game of these points; all of them use the same
+        validation data.
+      points: $B$, the points to be valued.
+      pool: the rest of the available distribution; nothing more when left out.
+      settings: see there.
+      semivalue: values of the representatives; 3 permutations a point when left out.
+      value_model: $R$; ridge regression when left out.
+      clustering: yours in place of the mixture.
+      cluster_game: a faster game of clusters, as kernel or ridge regression with
+        `owner=cluster`, which leaves every cluster out in closed form; the utility's
+        game by default.
+
+    Raises:
+      ValueError: if the points don't fit together or a number is out of range.
+
+    References:
+      Tarun et al., *EcoVal*, KDD 2024, Algorithm 1.
+    """
+    points, everything = _checked(points, pool)
+    mixture_key, sample_key, value_key = jax.random.split(key, 3)
+    if clustering is None:
+        clustering = gaussian_mixture(mixture_key, everything.x, settings.mixture)
+    cluster = _assigned(clustering, everything)
+    own = cluster[: len(points.x)]
+    clusters = _cluster_values(utility, cluster_game, points, own, clustering)
+    available = cluster if settings.representatives_from_pool else own
+    sample = representatives(sample_key, available, settings.per_cluster)
+    chosen = Points(everything.x[sample], everything.y[sample])
+    estimate, runs = (semivalue or permutations())(value_key, utility(*chosen))
+    value_model = value_model or ridge()
+    worth = np.asarray(estimate.values, np.float64)
+    finite("the representatives' values", worth)
+    predict = value_model(chosen.x, chosen.y, worth)
+    quality = cross_validated(value_model, chosen.x, chosen.y, worth)
+    pooled = members(clustering, predict, everything)
+    mine = Members(*(part[: len(points.x)] for part in pooled))
+    return Fitted(
+        clustering,
+        clusters,
+        sample,
+        estimate,
+        predict,
+        quality,
+        points=mine,
+        reference=pooled if settings.members_from_pool else mine,
+        pool=pooled,
+        cost=Cost(clusters.training_runs, runs, len(sample)),
+        settings=settings,
+    )
+
+
+def values(fitted: Fitted, terms: Terms = FULL) -> Allocation:
+    r"""EcoVal's values $\hat\Phi_i$ of the points it was fitted on.
+
+    Args:
+      fitted: what `fit` found.
+      terms: which adjustment factors to apply: all four variants of the paper's figure
+        4 come from one fit.
+    """
+    return allocate(
+        fitted.clusters.values,
+        fitted.points,
+        fitted.reference,
+        terms=terms,
+        share_rule=fitted.settings.share_rule,
+    )
+
+
+def members(clustering: Clustering, predict: Predict, points: Points) -> Members:
+    """Cluster, $Q$ and $d$ of each point."""
+    q = np.asarray(predict(points.x, points.y), np.float64)
+    finite("the predicted values", q)
+    d = distances(points.x, clustering)
+    return Members(float64(q), float64(d), jnp.asarray(_assigned(clustering, points)))
+
+
+def _checked(points: Points, pool: Points | None) -> tuple[Points, Points]:
+    clean = []
+    for name, part in (("points", points), ("pool", pool)):
+        if part is None:
+            continue
+        x, y = np.asarray(part.x, np.float64), np.asarray(part.y)
+        check(
+            x.ndim == 2 and len(x) > 0,
+            f"{name}.x must be a matrix of embeddings, one a row; got shape {x.shape}.",
+        )
+        same_length(**{f"{name}.x": x, f"{name}.y": y})
+        finite(f"{name}.x", x)
+        clean.append(Points(x, y))
+    check(
+        len({part.x.shape[1] for part in clean}) == 1,
+        "points.x and pool.x must be embedded alike; got "
+        f"{[part.x.shape[1] for part in clean]} dimensions.",
+    )
+    together = Points(*(np.concatenate(parts) for parts in zip(*clean, strict=True)))
+    return clean[0], together
+
+
+def _assigned(clustering: Clustering, points: Points) -> Int[np.ndarray, " n"]:
+    cluster = np.asarray(clustering.assign(points.x))
+    last = clustering.num_clusters - 1
+    check(
+        cluster.shape == (len(points.x),)
+        and np.issubdtype(cluster.dtype, np.integer)
+        and bool(((cluster >= 0) & (cluster <= last)).all()),
+        f"the clustering must give each point a number from 0 to {last}.",
+    )
+    return cluster.astype(np.int32)
+
+
+def _cluster_values(utility, cluster_game, points, cluster, clustering):
+    count = clustering.num_clusters
+    if cluster_game is None:
+        return leave_cluster_out(utility(*points), cluster, count)
+    present, member = np.unique(cluster, return_inverse=True)
+    game = cluster_game(points, member.astype(np.int32), len(present))
+    return leave_out_values(game, present, count)

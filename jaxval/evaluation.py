@@ -1,1 +1,0 @@
-"""What the values are worth: curves, rank correlation, detection."""

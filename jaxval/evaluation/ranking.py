@@ -1,0 +1,78 @@
+"""Orders and ranks, with ties treated as ties."""
+
+import numpy as np
+from jaxtyping import Float, Int, Num
+
+from jaxval._checks import check, finite, same_length
+
+__all__ = ["descending", "mean_ranks", "near_ties"]
+
+
+def descending(
+    values: Num[np.ndarray, " n"], tie_break: Num[np.ndarray, " n"] | None = None
+) -> Int[np.ndarray, " n"]:
+    """Players from the most to the least valuable.
+
+    Values are often tied (all points of a cluster whose value is 0), and an order that
+    falls back on the row number quietly uses how the file was sorted. Say what decides:
+    a random number for each player, or a second criterion.
+
+    Args:
+      values: one a player.
+      tie_break: decides among equals, the largest first; the row number, the smallest
+        first, when left out.
+
+    Example:
+      >>> descending(np.array([1.0, 3.0, 3.0]), np.array([0.0, 0.1, 0.7])).tolist()
+      [2, 1, 0]
+    """
+    values = np.asarray(values)
+    finite("values", values)
+    rows = np.arange(len(values))
+    second = -rows if tie_break is None else np.asarray(tie_break)
+    same_length(values=values, tie_break=second)
+    return np.lexsort((rows, -second, -values))
+
+
+def mean_ranks(values: Num[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """Ranks from 1, the smallest first; equals share the mean of their places.
+
+    Example:
+      >>> mean_ranks(np.array([10.0, 20.0, 10.0])).tolist()
+      [1.5, 3.0, 1.5]
+    """
+    values = np.asarray(values)
+    finite("values", values)
+    in_order = np.sort(values)
+    first = np.searchsorted(in_order, values, side="left")
+    last = np.searchsorted(in_order, values, side="right")
+    return (first + 1 + last) / 2
+
+
+def near_ties(
+    values: Num[np.ndarray, " n"],
+    stderr: Num[np.ndarray, " n"],
+    num_errors: float = 2.0,
+) -> int:
+    """Neighbours in the order of values that the standard errors can't tell apart.
+
+    Args:
+      values: one a player.
+      stderr: of each; 0 where it is exact.
+      num_errors: standard errors of the difference, taken as independent, below which
+        two values are as good as tied.
+
+    Returns:
+      How many of the n - 1 pairs of neighbours.
+
+    Example:
+      >>> near_ties(np.array([1.0, 1.1, 5.0]), np.array([0.1, 0.1, 0.1]))
+      1
+    """
+    values, stderr = np.asarray(values, float), np.asarray(stderr, float)
+    same_length(values=values, stderr=stderr)
+    check(num_errors >= 0, f"num_errors must not be negative; got {num_errors}.")
+    order = np.argsort(values)
+    gaps = np.diff(values[order])
+    errors = np.hypot(stderr[order][1:], stderr[order][:-1])
+    return int(np.sum((gaps <= num_errors * errors) | (gaps == 0)))

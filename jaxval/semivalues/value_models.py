@@ -1,0 +1,205 @@
+"""Regressions from a point to its value: for the points nobody has valued yet.
+
+A *value model* is a function `(x, y, values) -> predict`, and `predict(x, y)` gives the
+values of other points; `y` are class numbers or real targets. Distributional Shapley's
+fast variant and EcoVal's model $R$ are both such functions.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Num
+from sklearn import (
+    dummy,
+    ensemble,
+    linear_model,
+    model_selection,
+    neighbors,
+    pipeline,
+    preprocessing,
+)
+
+from jaxval._checks import check, finite, same_length
+
+__all__ = [
+    "Predict",
+    "ValueModel",
+    "best_per_class",
+    "cross_validated",
+    "nearest_neighbours",
+    "ridge",
+]
+
+Predict = Callable[
+    [Num[np.ndarray, "m d"], Num[np.ndarray, "m ..."]], Float[np.ndarray, " m"]
+]
+"""Values of other points from their features and targets."""
+
+ValueModel = Callable[
+    [Num[np.ndarray, "n d"], Num[np.ndarray, "n ..."], Num[np.ndarray, " n"]], Predict
+]
+"""Learns values from points whose value is known."""
+
+
+def ridge(strength: float = 10.0, *, with_target: bool = False) -> ValueModel:
+    """Ridge regression on standardised features.
+
+    Args:
+      strength: the penalty, for features of variance 1.
+      with_target: also tell it the target (classes as indicators). A mislabelled point
+        differs from its neighbours in nothing else.
+
+    Example:
+      >>> x = np.arange(6.0)[:, None]
+      >>> predict = ridge(1e-6)(x, np.zeros(6, int), 2 * x[:, 0])
+      >>> float(predict(np.array([[10.0]]), np.zeros(1, int)).round(3)[0])
+      20.0
+    """
+    return _of_all_classes(lambda: _scaled(linear_model.Ridge(strength)), with_target)
+
+
+def nearest_neighbours(
+    num_neighbours: int = 5, *, with_target: bool = False
+) -> ValueModel:
+    """The mean value of the nearest points, in standardised features.
+
+    Args:
+      num_neighbours: fewer when fewer values are known.
+      with_target: as of `ridge`.
+    """
+
+    def fit(x, y, values):
+        make = lambda: _scaled(
+            neighbors.KNeighborsRegressor(min(num_neighbours, len(x)))
+        )
+        return _of_all_classes(make, with_target)(x, y, values)
+
+    return fit
+
+
+def best_per_class(num_folds: int = 10, seed: int = 0) -> ValueModel:
+    """For each class, the regression that cross-validates best; Ghorbani et al.'s rule.
+
+    The candidates: random forests of 5, 10, 25, 50 and 100 trees, the Lasso and ridge
+    regression of strengths 1 to 1e-5, and 1, 3, 5 and 7 nearest neighbours. A class of
+    fewer than 4 known values gets their mean, an unknown class the mean of all.
+
+    Args:
+      num_folds: at most; fewer for small classes.
+      seed: of the forests and the folds.
+    """
+
+    def fit(x, y, values):
+        x, y, values = _checked(x, y, values)
+        rows = {c: np.flatnonzero(y == c) for c in np.unique(y)}
+        models = {
+            c: _best(x[i], values[i], num_folds, seed).fit(x[i], values[i])
+            for c, i in rows.items()
+        }
+        overall = float(values.mean())
+
+        def predict(x, y):
+            x, y = _rows(x), np.asarray(y)
+            out = np.full(len(x), overall)
+            for c, model in models.items():
+                if np.any(y == c):
+                    out[y == c] = model.predict(x[y == c])
+            return out
+
+        return predict
+
+    return fit
+
+
+def cross_validated(
+    model: ValueModel,
+    x: Num[np.ndarray, "n d"],
+    y: Num[np.ndarray, "n ..."],
+    values: Num[np.ndarray, " n"],
+    num_folds: int = 5,
+) -> float:
+    """Explained share of the variance of held-out values: 1 is perfect, 0 the mean.
+
+    Negative where the model does worse than the mean; NaN with fewer than 4 points or
+    when all values are equal.
+
+    Args:
+      model: to be judged.
+      x: features.
+      y: targets.
+      values: known values.
+      num_folds: in a fixed shuffled order.
+    """
+    x, y, values = _checked(x, y, values)
+    if len(x) < 4 or np.ptp(values) == 0:
+        return float("nan")
+    folds = model_selection.KFold(min(num_folds, len(x)), shuffle=True, random_state=0)
+    predicted = np.empty(len(x))
+    for known, held in folds.split(x):
+        predicted[held] = model(x[known], y[known], values[known])(x[held], y[held])
+    return float(1 - np.mean((values - predicted) ** 2) / np.var(values))
+
+
+def _of_all_classes(make: Callable[[], Any], with_target: bool) -> ValueModel:
+    def fit(x, y, values):
+        x, y, values = _checked(x, y, values)
+        features = _with_target(y) if with_target else lambda x, _: _rows(x)
+        model = make().fit(features(x, y), values)
+        return lambda x, y: model.predict(features(x, np.asarray(y)))
+
+    return fit
+
+
+def _with_target(y):
+    if not np.issubdtype(y.dtype, np.integer):
+        return lambda x, y: np.column_stack([_rows(x), y.reshape(len(y), -1)])
+    classes = np.unique(y)
+    return lambda x, y: np.column_stack([_rows(x), y[:, None] == classes[None, :]])
+
+
+def _best(x, values, num_folds, seed):
+    if len(x) < 4 or np.ptp(values) == 0:
+        return dummy.DummyRegressor()
+    folds = model_selection.KFold(
+        min(num_folds, len(x)), shuffle=True, random_state=seed
+    )
+    smallest = len(x) - -(-len(x) // folds.get_n_splits())
+    score = lambda model: np.mean(
+        model_selection.cross_val_score(
+            model, x, values, cv=folds, scoring="neg_mean_squared_error"
+        )
+    )
+    return max(_candidates(smallest, float(np.std(values)), seed), key=score)
+
+
+def _candidates(smallest_fold: int, scale: float, seed: int):
+    trees = (5, 10, 25, 50, 100)
+    strengths = 10.0 ** -np.arange(6)
+    forest = ensemble.RandomForestRegressor
+    return [
+        *(forest(n, random_state=seed, n_jobs=1) for n in trees),
+        # Values are of the order of 1e-3, where the Lasso's usual strengths leave
+        # nothing: they count in units of the values' spread.
+        *(_scaled(linear_model.Lasso(s * scale, max_iter=10_000)) for s in strengths),
+        *(_scaled(linear_model.Ridge(s)) for s in strengths),
+        *(neighbors.KNeighborsRegressor(k) for k in (1, 3, 5, 7) if k <= smallest_fold),
+    ]
+
+
+def _scaled(model):
+    return pipeline.make_pipeline(preprocessing.StandardScaler(), model)
+
+
+def _rows(x):
+    x = np.asarray(x, np.float64)
+    return x.reshape(len(x), -1)
+
+
+def _checked(x, y, values):
+    x, y, values = _rows(x), np.asarray(y), np.asarray(values, np.float64)
+    check(len(x) > 0, "x is empty: there are no values to learn from.")
+    same_length(x=x, y=y, values=values)
+    finite("x", x)
+    finite("values", values)
+    return x, y, values
