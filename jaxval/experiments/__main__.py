@@ -107,7 +107,7 @@ def _run(name: str, options: list[str]) -> int:
     _show(out, result)
     seconds = f"{watch.wall:.1f} s, {watch.compiling:.1f} s of them compiling"
     out.print(f"[dim]{seconds}[/dim]")
-    out.print(f"Saved in {folder}/: {', '.join(files)}", markup=False)
+    out.print(f"Saved in {folder}/: {', '.join(files)}", markup=False, soft_wrap=True)
     if result.draw is not None and not results.can_draw():
         _say("note: no picture without matplotlib: pip install 'jaxval[plot]'")
     return 0

@@ -33,7 +33,7 @@ class Column:
     values: Sequence[Any] | np.ndarray
     stderr: Sequence[float] | np.ndarray | None = None
     heading: str = ""
-    digits: int = 3
+    digits: int = 2
     shown: bool = True
 
     @property
@@ -101,7 +101,7 @@ def to_rich(table: Table) -> rich.table.Table:
         caption_style="dim",
         box=rich.box.SIMPLE_HEAD,
         pad_edge=False,
-        padding=(0, 1),
+        padding=(0, 1, 0, 0),
     )
     columns = [column for column in table.columns if column.shown]
     for column in columns:
@@ -109,8 +109,8 @@ def to_rich(table: Table) -> rich.table.Table:
         shown.add_column(
             rich.markup.escape(column.title),
             justify="left" if text else "right",
-            no_wrap=not text,
-            overflow="fold",
+            no_wrap=True,
+            max_width=28 if text else None,
         )
     cells = [_cells(column) for column in columns]
     for row in zip(*cells, strict=True):
@@ -124,9 +124,9 @@ def to_text(table: Table, width: int = 80) -> str:
     Example:
       >>> print(to_text(Table("Worth", (Column("who", ["a"]), Column("v", [0.5])))))
       Worth
-       who       v
-       ───────────
-       a     0.500
+       who     v
+       ─────────
+       a    0.50
     """
     console = rich.console.Console(
         width=width, file=io.StringIO(), color_system=None, legacy_windows=False
@@ -155,6 +155,10 @@ def _cells(column: Column) -> list[str]:
     if not numbers:
         return [_exact(value) for value in values]
     places = decimals(numbers, column.digits)
+    if column.stderr is not None:
+        # An error bar of 0.00 tells nothing: the middle one gets a digit.
+        errors = [float(error) for error in column.stderr if error > 0]
+        places = max(places, decimals([float(np.median(errors))], 1) if errors else 0)
     cells = [_rounded(value, places) for value in values]
     if column.stderr is None:
         return cells

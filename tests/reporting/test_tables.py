@@ -32,7 +32,7 @@ def test_csv_keeps_every_digit_and_reads_back():
 def test_text_is_aligned_and_takes_no_markup():
     text = to_text(table())
     assert "[red]" in text
-    assert "0.100 ±0.010" in text
+    assert "0.10 ±0.01" in text
     assert "hidden" not in text
     assert max(map(len, text.splitlines())) <= 80
 

@@ -1,0 +1,108 @@
+"""DAVINZ games of several initialisations of one network, as experiments play them."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float, Num
+
+from jaxval import models
+from jaxval.discrepancy import KernelSums, kernel_sums, median_distance, rbf_ladder
+from jaxval.games import davinz
+from jaxval.games.davinz import Davinz
+from jaxval.kernels import readouts, tangent
+from jaxval.types import Dataset, Game, PRNGKey
+
+__all__ = ["Untrained", "davinz_game", "draw", "similarity"]
+
+
+class Untrained(NamedTuple):
+    r"""One initialisation of a network, looked at through the data.
+
+    Attributes:
+      gram: the tangent kernel's Gram matrix.
+      residual: what the network still has to learn.
+    """
+
+    gram: Float[Array, "n n"]
+    residual: Float[np.ndarray, " n"] | Float[np.ndarray, "n outputs"]
+
+
+def is_classes(y: Any) -> bool:
+    """Whether targets are class numbers."""
+    return bool(np.issubdtype(np.asarray(y).dtype, np.integer))
+
+
+def draw(
+    key: PRNGKey,
+    module: Any,
+    data: Dataset,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> Untrained:
+    """Initialise a network and take its tangent kernel and residual.
+
+    Classes are read through their own logit, as in DAVINZ's released code, and real
+    targets through the only output, as in the paper.
+
+    Args:
+      key: of the random weights.
+      module: a network of `jaxval.models`.
+      data: the rows to be valued.
+      progress: called with (tiles done, tiles in all).
+    """
+    apply_fn = models.apply_fn(module)
+    params = models.init(key, module, data.x)
+    classes = is_classes(data.y)
+    gram = tangent.gram(
+        apply_fn,
+        params,
+        data.x,
+        data.y if classes else None,
+        readout=readouts.own_logit if classes else readouts.only,
+        progress=progress,
+    )
+    outputs = jax.jit(apply_fn)(params, data.x)
+    target = "own_logit" if classes else "difference"
+    return Untrained(gram, davinz.residual(outputs, data.y, target))
+
+
+def similarity(
+    data: Dataset, x_valid: Num[np.ndarray, "m ..."], **options: Any
+) -> KernelSums:
+    """Kernel sums under a ladder of bandwidths around the median distance."""
+    kernel = rbf_ladder(median_distance(data.x, x_valid))
+    return kernel_sums(data.x, data.owner, x_valid, kernel, **options)
+
+
+def davinz_game(
+    network: Untrained, sums: KernelSums, data: Dataset, *, zeta: float
+) -> Davinz:
+    r"""DAVINZ's game, with $\kappa$ of Eq. 4 and a zero that means something.
+
+    The paper leaves $\nu(\emptyset)$ open. Here nobody is worth what the contributors
+    are worth alone, on average, so that Shapley values add up to what pooling the data
+    gains over the average contributor's own. Any other choice shifts all values by
+    one constant.
+
+    Args:
+      network: see `draw`.
+      sums: see `similarity`.
+      data: the rows to be valued.
+      zeta: regulariser, relative to the mean diagonal of the kernel.
+    """
+    # Single owners are all that kappa asks about, and aligned blocks know them exactly.
+    part = (network.gram, network.residual, data.owner)
+    options = {"zeta": zeta, "relative": True}
+    alone = davinz.complexity(*part, block=data.owner, **options)
+    far = davinz.discrepancy(sums)
+    kappa = davinz.kappa_of_singletons(alone, far)
+    whole = davinz.complexity(*part, empty=_mean_of_singles(alone), **options)
+    far = davinz.discrepancy(sums, empty=_mean_of_singles(far))
+    return davinz.davinz(whole, far, kappa=kappa)
+
+
+def _mean_of_singles(game: Game) -> float:
+    singles = jax.numpy.eye(game.num_players, dtype=bool)
+    return float(np.mean(np.asarray(game.scores(singles))))
