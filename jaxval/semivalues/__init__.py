@@ -1,5 +1,31 @@
 """Semi-values: weights, exact enumeration, and estimators with true error bars."""
 
-from jaxval.semivalues import exact, weights
+from jaxval.semivalues import (
+    exact,
+    orders,
+    permutation,
+    stopping,
+    truncated,
+    weights,
+)
+from jaxval.semivalues.checkpoint import CheckpointError
+from jaxval.semivalues.estimator import Ends, Estimator
+from jaxval.semivalues.runs import Outcome, merge, run, run_detailed
+from jaxval.semivalues.stopping import Status
 
-__all__ = ["exact", "weights"]
+__all__ = [
+    "CheckpointError",
+    "Ends",
+    "Estimator",
+    "Outcome",
+    "Status",
+    "exact",
+    "merge",
+    "orders",
+    "permutation",
+    "run",
+    "run_detailed",
+    "stopping",
+    "truncated",
+    "weights",
+]

@@ -10,6 +10,7 @@ small.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 
 import numpy as np
@@ -22,6 +23,7 @@ __all__ = [
     "Weights",
     "banzhaf",
     "beta",
+    "digest",
     "leave_group_out",
     "leave_one_out",
     "log_binomial",
@@ -172,6 +174,11 @@ def size_distribution(log_weights: LogWeights) -> Float[np.ndarray, " n"]:
       [0.25, 0.5, 0.25]
     """
     return np.exp(log_binomial(len(log_weights) - 1) + log_weights)
+
+
+def digest(share: LogWeights) -> str:
+    """A short name for the weights, for the identity of a checkpoint."""
+    return hashlib.sha256(np.round(share, 12).tobytes()).hexdigest()[:12]
 
 
 def resolve(weights: Weights, num_players: int) -> Float[np.ndarray, " n"]:

@@ -1,0 +1,94 @@
+r"""Ways to draw orders together: each alone is uniform, jointly they balance.
+
+A drawing function maps a key and $n$ to a block of orders. Because every order of a
+block is uniform by itself the mean over the block is unbiased; because the block was
+drawn jointly, the block is the unit of the standard error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int
+
+from jaxval._checks import check
+from jaxval.types import PRNGKey
+
+__all__ = ["Draw", "antithetic", "orthogonal", "rotations", "uniform"]
+
+Draw = Callable[[PRNGKey, int], Int[Array, "orders n"]]
+
+
+def uniform(key: PRNGKey, num_players: int) -> Int[Array, "1 n"]:
+    """One uniformly random order."""
+    return jax.random.permutation(key, num_players)[None, :]
+
+
+def antithetic(key: PRNGKey, num_players: int) -> Int[Array, "2 n"]:
+    """An order and its reverse: exact for games with pairwise interactions only.
+
+    Whoever comes late in one order comes early in the other, so that each pair of
+    players meets exactly once and its interaction is split in halves.
+
+    References:
+      Lomeli, Rowland, Gretton and Ghahramani, *Antithetic and Monte Carlo kernel
+      estimators for partial rankings*, 2019.
+    """
+    order = uniform(key, num_players)
+    return jnp.concatenate([order, order[:, ::-1]])
+
+
+def orthogonal(num_directions: int) -> Draw:
+    r"""Quasi-random orders from orthogonal directions, each with its reverse.
+
+    An order is a region of the sphere $\{u : \sum u_i = 0, \lVert u \rVert = 1\}$, that
+    where sorting $u$ gives the order; directions at right angles, turned at random
+    together, are far apart on it, hence so are their orders.
+
+    Args:
+      num_directions: directions a block, at most $n - 1$ (more are cut to that); a
+        block has twice as many orders.
+
+    References:
+      Mitchell, Cooper, Frank and Holmes, *Sampling permutations for Shapley value
+      estimation*, JMLR 2022, section 4.2.
+    """
+    check(num_directions >= 1, f"num_directions must be >= 1; got {num_directions}.")
+
+    def draw(key: PRNGKey, num_players: int) -> Int[Array, "orders n"]:
+        count = max(min(num_directions, num_players - 1), 1)
+        normals = jax.random.normal(key, (num_players, count))
+        directions, _ = jnp.linalg.qr(normals - normals.mean(0, keepdims=True))
+        order = jnp.argsort(directions.T, axis=1)
+        return jnp.concatenate([order, order[:, ::-1]])
+
+    return draw
+
+
+def rotations(num_rotations: int) -> Draw:
+    r"""Stratified by size: one random order, turned to equally spaced starts.
+
+    Over a block every player stands at $m$ equally spaced places (at all of them, once
+    each, when $m = n$), so contributions that differ by the *size* of the coalition
+    joined, as those of diminishing returns do, are balanced inside the block. No cell
+    (player, size) can be left out and counted as zero: nothing is averaged by cell.
+
+    Args:
+      num_rotations: $m$, orders a block, at most $n$ (more are cut to that).
+
+    References:
+      Maleki, Tran-Thanh, Hines, Rahwan and Rogers, *Bounding the estimation error of
+      sampling-based Shapley value approximation*, 2013 (stratification by size).
+    """
+    check(num_rotations >= 1, f"num_rotations must be >= 1; got {num_rotations}.")
+
+    def draw(key: PRNGKey, num_players: int) -> Int[Array, "orders n"]:
+        count = min(num_rotations, num_players)
+        order = jax.random.permutation(key, num_players)
+        starts = (jnp.arange(count) * num_players) // count
+        places = (starts[:, None] + jnp.arange(num_players)[None, :]) % num_players
+        return order[places]
+
+    return draw

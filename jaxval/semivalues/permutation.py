@@ -1,0 +1,164 @@
+r"""Permutation sampling: walk random orders, pay each player for its arrival."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from jaxval import masks
+from jaxval._checks import check
+from jaxval.precision import float64, in_double
+from jaxval.semivalues import estimator as _estimator
+from jaxval.semivalues import orders as _orders
+from jaxval.semivalues import weights as _weights
+from jaxval.semivalues.estimator import Ends, Estimator, Units
+from jaxval.types import Game
+
+__all__ = ["Walk", "antithetic", "estimator", "quasi_random", "stratified", "walk"]
+
+
+class Walk(NamedTuple):
+    """Units and what they cost."""
+
+    units: Float[Array, "m n"]
+    calls: Int[Array, ""]
+
+
+def estimator(
+    num_players: int,
+    weights: _weights.Weights = _weights.shapley,
+    *,
+    draw: _orders.Draw = _orders.uniform,
+    name: str | None = None,
+) -> Estimator:
+    r"""Permutation sampling of any semi-value.
+
+    The player at place $k$ of a uniform order joins a uniform coalition of size $k$,
+    and every place is equally likely, so
+
+    $$\hat\phi_{\sigma(k)} = n\,p_k\,(v(\sigma_{0..k}) - v(\sigma_{0..k-1}))$$
+
+    is unbiased; for the Shapley value $n p_k = 1$, and the values of each order sum to
+    $v(N) - v(\emptyset)$. A game that answers all prefixes of an order at once is
+    asked for those, any other for the $n - 1$ inner prefixes as masks.
+
+    Args:
+      num_players: $n$.
+      weights: a function from `weights`, or an array of $\log w(k)$.
+      draw: how orders are drawn together, from `orders`: `uniform` (the unit is the
+        permutation), `antithetic`, `orthogonal(m)`, `rotations(m)` (the unit is the
+        block).
+      name: of `draw`, for the checkpoint's identity; its own name when left out.
+
+    Returns:
+      An estimator for `run`.
+
+    Example:
+      >>> from jaxval.semivalues import run, stopping
+      >>> game = Game(3, lambda mask: mask.sum() ** 2.0)
+      >>> out = run(estimator(3), game, jax.random.key(0), until=stopping.units(64))
+      >>> round(float(out.values.sum()), 6)
+      9.0
+
+    References:
+      Castro, Gomez and Tejada, *Polynomial calculation of the Shapley value based on
+      sampling*, 2009.
+    """
+    share = _weights.size_distribution(_weights.resolve(weights, num_players))
+    factors = float64(num_players * share)
+    sample = in_double(
+        lambda key, game, ends: walk(draw(key, num_players), game, ends, factors)
+    )
+    name = name or getattr(draw, "__qualname__", repr(draw))
+    single = draw is _orders.uniform
+    return from_units(
+        f"permutation({num_players}, draw={name}, shares={_weights.digest(share)})",
+        "permutation" if single else "block of permutations",
+        num_players,
+        sample,
+    )
+
+
+def antithetic(
+    num_players: int, weights: _weights.Weights = _weights.shapley
+) -> Estimator:
+    """Permutation sampling in pairs of an order and its reverse."""
+    return estimator(num_players, weights, draw=_orders.antithetic)
+
+
+def quasi_random(
+    num_players: int,
+    weights: _weights.Weights = _weights.shapley,
+    *,
+    num_directions: int = 5,
+) -> Estimator:
+    """Permutation sampling along orthogonal directions, each with its reverse."""
+    name = f"orthogonal({num_directions})"
+    draw = _orders.orthogonal(num_directions)
+    return estimator(num_players, weights, draw=draw, name=name)
+
+
+def stratified(
+    num_players: int,
+    weights: _weights.Weights = _weights.shapley,
+    *,
+    num_rotations: int = 10,
+) -> Estimator:
+    """Permutation sampling balanced over the sizes of the coalitions joined."""
+    name = f"rotations({num_rotations})"
+    draw = _orders.rotations(num_rotations)
+    return estimator(num_players, weights, draw=draw, name=name)
+
+
+def walk(
+    orders: Int[Array, "m n"], game: Game, ends: Ends, factors: Float[Array, " n"]
+) -> Walk:
+    """One unit, the mean over a block of orders of the weighted contributions."""
+    scores = prefix_scores(orders, game, ends)
+    added = jnp.diff(scores, axis=1) * factors[None, :]
+    by_player = jax.vmap(lambda order, a: a[masks.ranks(order)])(orders, added)
+    m, n = orders.shape
+    asked = n + 1 if game.fast_prefixes is not None else n - 1
+    return Walk(by_player.mean(0, keepdims=True), jnp.asarray(m * asked, jnp.int64))
+
+
+def prefix_scores(
+    orders: Int[Array, "m n"], game: Game, ends: Ends
+) -> Float[Array, "m prefixes"]:
+    """Scores of all prefixes of each order, asked the way the game likes best."""
+    m, n = orders.shape
+    if game.fast_prefixes is not None:
+        if game.on_host:
+            return jnp.asarray(np.stack([game.prefix_scores(o) for o in orders]))
+        return jax.lax.map(game.prefix_scores, orders)
+    inner = jax.vmap(masks.prefixes)(orders)[:, 1:-1]
+    scores = jnp.zeros((m, 0))
+    if n > 1:
+        scores = jnp.asarray(game.scores(inner.reshape(m * (n - 1), n)))
+    column = lambda x: jnp.full((m, 1), x, jnp.float64)
+    inner = scores.reshape(m, n - 1).astype(jnp.float64)
+    return jnp.concatenate([column(ends.empty), inner, column(ends.full)], axis=1)
+
+
+def from_units(settings: str, unit: str, num_players: int, sample: Any) -> Estimator:
+    """An estimator whose samples are independent, unbiased units."""
+    check(num_players >= 1, f"num_players must be at least 1; got {num_players}.")
+
+    def fold(state: Units, drawn: Walk) -> Units:
+        return _estimator.fold_units(state, drawn.units, drawn.calls)
+
+    return Estimator(
+        settings=settings,
+        unit=unit,
+        init=lambda ends: _estimator.no_units(num_players),
+        sample=sample,
+        fold=fold,
+        estimate=_estimator.estimate,
+        covariance=_estimator.covariance,
+        merge=_estimator.merge_units,
+        calls=lambda state: state.calls,
+    )
