@@ -9,7 +9,15 @@ from jaxval.training.losses import (
     negative,
     squared_error,
 )
-from jaxval.training.network import Network, Variables, predict, stateless
+from jaxval.training.memory import run_bytes
+from jaxval.training.network import (
+    Network,
+    Variables,
+    from_module,
+    on_cpu,
+    predict,
+    stateless,
+)
 from jaxval.training.run import Recipe, Trained, train, until_settled
 
 __all__ = [
@@ -22,8 +30,11 @@ __all__ = [
     "accuracy",
     "as_matrix_products",
     "cross_entropy",
+    "from_module",
     "negative",
+    "on_cpu",
     "predict",
+    "run_bytes",
     "squared_error",
     "stateless",
     "train",

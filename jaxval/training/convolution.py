@@ -6,6 +6,7 @@ its unfolded patches (docs/design/0007-training.md has the measurements). On a G
 TPU there is nothing to gain.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any
@@ -38,14 +39,20 @@ def as_matrix_products(fn: Callable[..., Any]) -> Callable[..., Any]:
       [3.0, 6.0, 9.0]
     """
 
-    def transformed(*args):
+    return _AsMatrixProducts(fn)
+
+
+@dataclasses.dataclass(frozen=True)
+class _AsMatrixProducts:
+    # Equal functions give equal transforms, and so one compiled program.
+    fn: Callable[..., Any]
+
+    def __call__(self, *args):
         leaves, treedef = jax.tree.flatten(args)
-        flat = lambda *leaves: fn(*jax.tree.unflatten(treedef, leaves))
+        flat = lambda *leaves: self.fn(*jax.tree.unflatten(treedef, leaves))
         program, shapes = jax.make_jaxpr(flat, return_shape=True)(*leaves)
         outputs = _interpret(program.jaxpr, program.consts, leaves)
         return jax.tree.unflatten(jax.tree.structure(shapes), outputs)
-
-    return transformed
 
 
 def _interpret(jaxpr, consts, args):

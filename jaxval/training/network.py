@@ -1,5 +1,6 @@
 """What a training run asks of a network: three pure functions."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -7,9 +8,18 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
+from jaxval import models
+from jaxval.training.convolution import as_matrix_products
 from jaxval.types import ApplyFn, Params, PRNGKey
 
-__all__ = ["Network", "Variables", "predict", "stateless"]
+__all__ = [
+    "Network",
+    "Variables",
+    "from_module",
+    "on_cpu",
+    "predict",
+    "stateless",
+]
 
 
 class Variables(NamedTuple):
@@ -56,6 +66,67 @@ def stateless(init: Callable[[PRNGKey], Params], apply_fn: ApplyFn) -> Network:
         init=lambda key: Variables(init(key)),
         train=lambda variables, x, weights: (apply_fn(variables.params, x), ()),
         apply=lambda variables, x: apply_fn(variables.params, x),
+    )
+
+
+def from_module(module: Any, x_example: Any) -> Network:
+    """A Flax Linen module as a network, its batch norm included.
+
+    Equal modules give equal networks, so that a program compiled for one is found
+    again for the other.
+
+    Args:
+      module: ours (`jaxval.models`) or another's.
+      x_example: a batch of inputs, of which only shape and dtype matter.
+
+    Example:
+      >>> network = from_module(models.cnn(norm=True), jnp.zeros((1, 8, 8, 1)))
+      >>> variables = network.init(jax.random.key(0))
+      >>> network.apply(variables, jnp.zeros((5, 8, 8, 1))).shape
+      (5, 10)
+    """
+    shape = (1, *x_example.shape[1:])
+    example = _Example(shape, jax.dtypes.canonicalize_dtype(x_example.dtype))
+    return Network(_Init(module, example), _Train(module), _Apply(module))
+
+
+class _Example(NamedTuple):
+    shape: tuple[int, ...]
+    dtype: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class _Init:
+    module: Any
+    example: _Example
+
+    def __call__(self, key):
+        return Variables(*models.init_with_state(key, self.module, self.example))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Train:
+    module: Any
+
+    def __call__(self, variables, x, weights):
+        run = models.apply_with_state(self.module)
+        return run(variables.params, variables.state, x, True, weights)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Apply:
+    module: Any
+
+    def __call__(self, variables, x):
+        run = models.apply_with_state(self.module)
+        return run(variables.params, variables.state, x)[0]
+
+
+def on_cpu(network: Network) -> Network:
+    """The same network with its convolutions as matrix products (many times faster)."""
+    return network._replace(
+        train=as_matrix_products(network.train),
+        apply=as_matrix_products(network.apply),
     )
 
 
