@@ -15,61 +15,51 @@ References:
   Initialization*, ICML 2022.
 """
 
+import dataclasses
 import functools
-import warnings
-from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int, Num
 
-from jaxval import masks
-from jaxval._checks import check, finite, groups, positive, same_length
-from jaxval.discrepancy import KernelSums, mmd_from_totals
-from jaxval.linalg import (
-    additive_table,
-    check_positive_definite,
-    cholesky,
-    leave_groups_out,
-    masked_quadratic_form,
-    member_table,
-    pairwise_table,
-    powerset_quadratic_forms,
-    quadratic_form,
+from jaxval._checks import check, positive
+from jaxval.discrepancy import (
+    LADDER,
+    KernelSums,
+    kernel_sums,
+    median_distance,
+    mmd_from_totals,
+    rbf_ladder,
 )
-from jaxval.linalg.quadratic import half_energies
+from jaxval.games.complexity import (
+    RegulariserWarning,
+    complexity,
+    complexity_of_features,
+    complexity_of_forms,
+    residual,
+)
+from jaxval.linalg import additive_table, pairwise_table
 from jaxval.precision import float64, in_double
-from jaxval.types import Game, LeaveOneOut, combine
+from jaxval.types import Dataset, Game, combine
 
 __all__ = [
     "Davinz",
+    "PAPER",
+    "RELEASED_CODE",
     "RegulariserWarning",
+    "Settings",
     "complexity",
+    "complexity_of_features",
+    "complexity_of_forms",
     "davinz",
     "discrepancy",
+    "from_settings",
     "kappa_of_coalitions",
     "kappa_of_singletons",
     "residual",
 ]
-
-Residual = (
-    Float[Array, " n"]
-    | Float[Array, "n outputs"]
-    | Float[np.ndarray, " n"]
-    | Float[np.ndarray, "n outputs"]
-)
-Gram = Float[Array, "n n"] | Float[np.ndarray, "n n"]
-Owner = Int[Array, " n"] | Int[np.ndarray, " n"]
-
-
-class RegulariserWarning(UserWarning):
-    """The complexity is mostly the regulariser's, not the kernel's.
-
-    Lower `zeta`, or give it relative to the kernel (`relative=True`).
-    """
 
 
 class Davinz(NamedTuple):
@@ -86,6 +76,114 @@ class Davinz(NamedTuple):
     complexity: Game
     discrepancy: Game
     kappa: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Every choice that the paper leaves open or that its released code makes."""
+
+    readout: Literal["own_logit", "only", "trace"]
+    """The scalar whose gradients the kernel compares (`jaxval.kernels.readouts`)."""
+    target: Literal["own_logit", "difference"]
+    """What is left to learn (`residual`)."""
+    init: Literal["ntk", "pytorch"]
+    """How the network is drawn; the caller draws it."""
+    bandwidths: tuple[float, ...]
+    """Of the discrepancy's kernels, in units of `median_bandwidth`."""
+    median_bandwidth: bool
+    """Multiples of the median distance, or absolute numbers."""
+    unbiased: bool = False
+    """The discrepancy's estimate."""
+    root: bool = True
+    """Discrepancy or its square."""
+    kappa: Literal["singletons", "coalitions"] | float
+    """Eq. 4, the released code's rule, or a number."""
+    zeta: float
+    """Added to the kernel's diagonal."""
+    relative_zeta: bool
+    """In units of the mean diagonal entry."""
+    num_blocks: int = 1
+    """Fixed diagonal blocks of equal size kept of the kernel (appendix B)."""
+    shuffle: bool = False
+    """Mix the owners in the blocks by one random permutation."""
+
+
+PAPER = Settings(
+    readout="only",
+    target="difference",
+    init="ntk",
+    bandwidths=LADDER,
+    median_bandwidth=True,
+    kappa="singletons",
+    zeta=1e-3,
+    relative_zeta=True,
+)
+"""The text: MK-MMD, Eq. 4 and a network of one output in the NTK parametrisation. Its
+bandwidths and its "sufficiently small" zeta aren't stated: ours are relative to the
+data and to the kernel. For a classifier take `readout="trace"`."""
+
+RELEASED_CODE = Settings(
+    readout="own_logit",
+    target="own_logit",
+    init="pytorch",
+    bandwidths=(5.0,),
+    median_bandwidth=False,
+    kappa="coalitions",
+    zeta=1e-4,
+    relative_zeta=False,
+    shuffle=True,
+)
+"""The authors' program: one kernel of bandwidth 5, kappa over the leave-one-outs.
+`num_blocks` is 100 there for VGG and ResNet, 15 for CNN8 and 1 otherwise; it draws the
+permutation anew for each coalition, while here it is one for all of them."""
+
+
+def from_settings(
+    settings: Settings,
+    gram: Float[Array, "n n"] | Float[np.ndarray, "n n"],
+    outputs: Float[Array, "n outputs"] | Float[np.ndarray, "n outputs"],
+    dataset: Dataset,
+    x_valid: Num[Array, "m ..."] | Num[np.ndarray, "m ..."],
+    *,
+    seed: int = 0,
+) -> Davinz:
+    """The DAVINZ game of a data set under one initialisation of a network.
+
+    Average over initialisations by `combine`: one game a seed, weights 1/seeds.
+
+    Args:
+      settings: `PAPER`, `RELEASED_CODE`, or either with `dataclasses.replace`.
+      gram: the tangent kernel under `settings.readout`.
+      outputs: of the network at initialisation on the same rows.
+      dataset: inputs, targets, owners.
+      x_valid: the target sample.
+      seed: of the permutation where `settings.shuffle`.
+    """
+    owner = np.asarray(dataset.owner)
+    left = residual(outputs, dataset.y, settings.target)
+    block = _blocks(len(owner), settings, seed)
+    scale = {"zeta": settings.zeta, "relative": settings.relative_zeta}
+    whole = complexity(gram, left, owner, block=block, **scale)
+    unit = median_distance(dataset.x, x_valid) if settings.median_bandwidth else 1.0
+    sums = kernel_sums(dataset.x, owner, x_valid, rbf_ladder(unit, settings.bandwidths))
+    far = discrepancy(sums, unbiased=settings.unbiased, root=settings.root)
+    if isinstance(settings.kappa, float | int):
+        return davinz(whole, far, kappa=float(settings.kappa))
+    if settings.kappa == "coalitions":
+        return davinz(whole, far, kappa=kappa_of_coalitions(whole, far))
+    return davinz(whole, far, kappa=kappa_of_singletons(whole, far))
+
+
+def _blocks(rows, settings, seed) -> Int[np.ndarray, " n"] | None:
+    check(
+        1 <= settings.num_blocks <= rows,
+        f"num_blocks must lie between 1 and the {rows} rows; got "
+        f"{settings.num_blocks}.",
+    )
+    if settings.num_blocks == 1:
+        return None
+    block = np.arange(rows) * settings.num_blocks // rows
+    return np.random.default_rng(seed).permutation(block) if settings.shuffle else block
 
 
 def davinz(complexity: Game, discrepancy: Game, *, kappa: float) -> Davinz:
@@ -129,280 +227,6 @@ def _ratio(above, below):
         "and kappa has nothing to balance. Give kappa as a number.",
     )
     return float(above.sum() / below.sum())
-
-
-def residual(
-    outputs: Float[Array, "n outputs"] | Float[np.ndarray, "n outputs"],
-    y: Num[Array, "n ..."] | Num[np.ndarray, "n ..."],
-    target: Literal["own_logit", "difference"],
-) -> Float[np.ndarray, " n"] | Float[np.ndarray, "n outputs"]:
-    r"""$\hat y$, what the network at initialisation still has to learn.
-
-    Args:
-      outputs: of the network, one row a sample.
-      y: class numbers or real targets.
-      target: `"own_logit"` is the released code's $1 - f(x)_{y}$ for classes (with the
-        own-class-logit kernel); `"difference"` is the paper's $y - f(x)$: with one
-        output the plain difference, with several and class numbers the one-hot
-        target's, one column an output, whose forms `complexity` sums.
-
-    Example:
-      >>> residual(np.array([[0.5, 0.0]]), np.array([0]), "own_logit").tolist()
-      [0.5]
-    """
-    outputs, y = np.asarray(outputs, np.float64), np.asarray(y)
-    same_length(outputs=outputs, y=y)
-    classes = np.issubdtype(y.dtype, np.integer) and y.ndim == 1
-    if target == "own_logit":
-        check(classes, f"own_logit needs class numbers in y; got {y.dtype} {y.shape}.")
-        _check_classes(y, outputs.shape[1])
-        return 1.0 - np.take_along_axis(outputs, y[:, None], axis=1)[:, 0]
-    if outputs.shape[1] == 1:
-        return y.reshape(-1).astype(np.float64) - outputs[:, 0]
-    if classes:
-        _check_classes(y, outputs.shape[1])
-        y = np.eye(outputs.shape[1])[y]
-    check(
-        y.shape == outputs.shape,
-        f"y must have one target an output; got {y.shape} for {outputs.shape}.",
-    )
-    return y.astype(np.float64) - outputs
-
-
-def _check_classes(y, count):
-    check(
-        bool((y >= 0).all() and (y < count).all()),
-        f"y must hold class numbers 0 to {count - 1}, one for each output; got "
-        f"{y.min()} to {y.max()}.",
-    )
-
-
-class _Forms(NamedTuple):
-    """What the complexity game knows; rows are sorted by block, padded, isolated."""
-
-    h: Float[Array, "blocks width width"]
-    y: Float[Array, "blocks width outputs"]
-    owner: Int[Array, "blocks width"]
-    members: Int[Array, "blocks owners most"]
-    sizes: Float[Array, " owners"]
-    empty: Float[Array, ""]
-
-
-def complexity(
-    gram: Gram,
-    residual: Residual,
-    owner: Owner,
-    *,
-    zeta: float,
-    relative: bool = False,
-    block: Owner | None = None,
-    empty: float = 0.0,
-) -> Game:
-    r"""$v(S) = \sqrt{\hat y_S^\top (\Theta_{SS} + \zeta I)^{-1} \hat y_S / m_S}$.
-
-    All prefixes of an order cost one factorisation, so do all leave-one-outs, and the
-    whole power set is walked without refactorising. With contributor-aligned blocks
-    (`block=owner`) the form is additive and everything is immediate.
-
-    Args:
-      gram: the tangent kernel's Gram matrix $\Theta$ of all rows.
-      residual: $\hat y$, see `residual`; the forms of several columns are summed.
-      owner: who contributed each row.
-      zeta: what is added to the diagonal.
-      relative: take `zeta` as a multiple of the mean diagonal entry of `gram`.
-      block: keep only the kernel inside each block of rows, numbered here: fixed
-        global blocks as in appendix B (the same for all coalitions), `owner` itself
-        for contributor-aligned ones. One block when left out.
-      empty: $v(\emptyset)$.
-
-    Raises:
-      ValueError: if lengths differ, an array holds NaN, or the regularised matrix is
-        not positive definite.
-
-    Warns:
-      RegulariserWarning: if over half of $\hat y^\top \hat y / \zeta$, the form without
-        a kernel, is left.
-
-    Example:
-      >>> game = complexity(np.eye(3), np.ones(3), np.array([0, 0, 1]), zeta=1.0)
-      >>> game.powerset_scores().round(3).tolist()
-      [0.0, 0.707, 0.707, 0.707]
-    """
-    same_length(gram=gram, residual=residual, owner=owner)
-    finite("gram", gram)
-    finite("residual", residual)
-    count = groups("owner", owner)
-    if relative:
-        zeta = zeta * float(np.trace(np.asarray(gram, np.float64))) / len(gram)
-    positive("zeta", zeta, zero=True)
-    forms = _forms(gram, residual, owner, block, zeta, empty)
-    _check_forms(forms, zeta)
-    if _one_owner_a_block(forms.owner, count):
-        return _additive(forms)
-    sizes = tuple(np.bincount(np.asarray(owner)).tolist())
-    walk = _powerset_walk(sizes) if len(forms.h) == 1 else None
-    per_score = forms.h.size * 8 * 2
-    return Game(
-        count,
-        Partial(_score, forms),
-        fast_prefixes=Partial(_prefixes, forms),
-        fast_leave_one_out=Partial(_leave_one_out, forms),
-        fast_powerset=walk and Partial(walk, forms),
-        batch_size=max(1, 2**28 // per_score),
-    )
-
-
-def _forms(gram, residual, owner, block, zeta, empty):
-    owner = np.asarray(owner, np.int32)
-    count = int(owner.max()) + 1
-    block = np.zeros(len(owner), np.int32) if block is None else np.asarray(block)
-    same_length(owner=owner, block=block)
-    table = member_table(block)
-    pad = lambda a: np.concatenate([a, np.zeros_like(a[:1])])
-    y = pad(np.asarray(residual, np.float64).reshape(len(owner), -1))[table]
-    inner = np.append(owner, count)[table]
-    return _Forms(
-        jnp.stack([_regularised(gram, rows, zeta) for rows in table]),
-        float64(y),
-        jnp.asarray(inner),
-        jnp.asarray(_members(inner, count)),
-        float64(np.bincount(owner)),
-        float64(empty),
-    )
-
-
-@in_double
-def _regularised(gram, rows, zeta):
-    n, real = len(gram), rows < len(gram)
-    safe = np.where(real, rows, 0)
-    whole = len(rows) == n and bool((rows == np.arange(n)).all())
-    h = jnp.asarray(gram) if whole else jnp.asarray(gram)[safe[:, None], safe[None, :]]
-    h = h.astype(jnp.float64) * (real[:, None] & real[None, :])
-    return h + jnp.diag(jnp.where(real, zeta, 1.0))
-
-
-def _members(owner, count):
-    """For each block and owner, its rows of the block, padded with the width."""
-    most = max(np.bincount(row, minlength=count + 1)[:count].max() for row in owner)
-    table = np.full((len(owner), count, most), owner.shape[1], np.int32)
-    for b, row in enumerate(owner):
-        for i in np.unique(row[row < count]):
-            rows = np.flatnonzero(row == i)
-            table[b, i, : len(rows)] = rows
-    return table
-
-
-def _check_forms(forms, zeta):
-    form = energy = 0.0
-    for h, y in zip(forms.h, forms.y, strict=True):
-        factor = check_positive_definite(h, "gram + zeta I")
-        form += float(np.sum(np.asarray(half_energies(factor, y))))
-        energy += float(np.sum(np.asarray(y) ** 2))
-    if energy > 0 and zeta * form > 0.5 * energy:
-        warnings.warn(
-            f"{zeta * form / energy:.0%} of the complexity is the regulariser's: zeta "
-            f"= {zeta:.1e} dominates the kernel. Lower it, or give it relative to the "
-            "kernel (relative=True, such as 1e-3).",
-            RegulariserWarning,
-            stacklevel=3,
-        )
-
-
-@in_double
-def _root_mean(forms, total, size):
-    some = size > 0
-    mean = jnp.where(some, total, 1.0) / jnp.where(some, size, 1.0)
-    return jnp.where(some, jnp.sqrt(jnp.maximum(mean, 0.0)), forms.empty)
-
-
-@in_double
-def _score(forms, mask):
-    present = jnp.concatenate([mask, jnp.zeros(1, bool)])[forms.owner]
-    total = jnp.sum(jax.vmap(masked_quadratic_form)(forms.h, forms.y, present))
-    return _root_mean(forms, total, mask.astype(jnp.float64) @ forms.sizes)
-
-
-@in_double
-def _prefixes(forms, order):
-    """Identity B inside each block, then everybody's part in order of arrival."""
-    count = len(forms.sizes)
-    rank = jnp.append(masks.ranks(order), count)[forms.owner]
-
-    def arrivals(h, y, rank):
-        rows = jnp.argsort(rank)
-        energy = half_energies(cholesky(h[rows[:, None], rows[None, :]]), y[rows])
-        return jnp.zeros(count + 1).at[rank[rows]].add(energy)
-
-    added = jnp.sum(jax.vmap(arrivals)(forms.h, forms.y, rank), axis=0)[:count]
-    from_nobody = lambda a: jnp.concatenate([jnp.zeros(1), jnp.cumsum(a)])
-    return _root_mean(forms, from_nobody(added), from_nobody(forms.sizes[order]))
-
-
-@in_double
-def _leave_one_out(forms):
-    each = lambda part: leave_groups_out(*part)
-    full, without = jax.lax.map(each, (forms.h, forms.y, forms.members))
-    size = jnp.sum(forms.sizes)
-    return LeaveOneOut(
-        _root_mean(forms, jnp.sum(full), size),
-        _root_mean(forms, jnp.sum(without, axis=0), size - forms.sizes),
-    )
-
-
-@functools.cache
-def _powerset_walk(sizes: Sequence[int]):
-    """The walk of the subset lattice, the same function for the same group sizes."""
-    big_first = np.argsort(-np.asarray(sizes), kind="stable")
-    place = np.argsort(big_first)
-
-    @in_double
-    def walk(forms):
-        rows = jnp.argsort(jnp.asarray(place)[forms.owner[0]])
-        h = forms.h[0][rows[:, None], rows[None, :]]
-        ordered = tuple(sizes[i] for i in big_first)
-        table = powerset_quadratic_forms(h, forms.y[0][rows], ordered)
-        number = additive_table(jnp.asarray(2.0) ** place).astype(jnp.int32)
-        return _root_mean(forms, table[number], additive_table(forms.sizes))
-
-    return walk
-
-
-def _one_owner_a_block(owner, count):
-    owner = np.asarray(owner)
-    last = np.where(owner < count, owner, -1).max(axis=1)
-    return bool((owner.min(axis=1) == last).all())
-
-
-class _Additive(NamedTuple):
-    """Every owner's own form: a coalition's is the sum (identity D)."""
-
-    parts: Float[Array, " owners"]
-    sizes: Float[Array, " owners"]
-    empty: Float[Array, ""]
-
-
-@in_double
-def _additive(forms):
-    parts = jax.lax.map(lambda part: quadratic_form(*part), (forms.h, forms.y))
-    owner = jnp.min(forms.owner, axis=1)
-    parts = jnp.zeros(len(forms.sizes)).at[owner].add(parts)
-    known = _Additive(parts, forms.sizes, forms.empty)
-    return Game(
-        len(forms.sizes),
-        Partial(_additive_score, known),
-        fast_powerset=Partial(_additive_powerset, known),
-    )
-
-
-@in_double
-def _additive_score(known, mask):
-    inside = mask.astype(jnp.float64)
-    return _root_mean(known, inside @ known.parts, inside @ known.sizes)
-
-
-@in_double
-def _additive_powerset(known):
-    return _root_mean(known, additive_table(known.parts), additive_table(known.sizes))
 
 
 def discrepancy(
