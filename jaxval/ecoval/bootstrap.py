@@ -54,7 +54,8 @@ def bootstrap(
         fit_key, *draw_keys = jax.random.split(jax.random.fold_in(key, i), 3)
         data, rest = points, pool
         if resample:
-            data, rest = _drawn(draw_keys[0], points), _drawn(draw_keys[1], pool)
+            data = _drawn(draw_keys[0], points)
+            rest = None if pool is None else _drawn(draw_keys[1], pool)
         again = refit(fit_key, data, rest)
         found.append(np.asarray(unseen_values(again, points, terms=terms).values))
     return ValueEstimate(
@@ -82,8 +83,6 @@ def owner_sums(
     return np.bincount(owner, point_values, groups("owner", owner))
 
 
-def _drawn(key: PRNGKey, points: Points | None) -> Points | None:
-    if points is None:
-        return None
+def _drawn(key: PRNGKey, points: Points) -> Points:
     rows = np.asarray(jax.random.randint(key, (len(points.x),), 0, len(points.x)))
     return Points(np.asarray(points.x)[rows], np.asarray(points.y)[rows])

@@ -7,7 +7,7 @@ is scikit-learn's Gaussian mixture with the paper's parameters; any function wil
 import dataclasses
 import warnings
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -49,7 +49,7 @@ class Mixture:
     """
 
     num_clusters: int = 30
-    covariance: str = "full"
+    covariance: Literal["full", "tied", "diag", "spherical"] = "full"
     tolerance: float = 1e-3
     regulariser: float = 1e-6
     max_steps: int = 100
@@ -114,7 +114,7 @@ def gaussian_mixture(
         warnings.simplefilter("ignore", exceptions.ConvergenceWarning)
         model.fit(x)
     assign = lambda points: model.predict(np.asarray(points, np.float64))
-    middle = centroids(x, assign(x), clusters, otherwise=model.means_)
+    middle = centroids(x, assign(x), clusters, np.asarray(model.means_))
     return Clustering(assign, middle, bool(model.converged_))
 
 

@@ -51,7 +51,7 @@ def grouped(game: Game, owner: Int[np.ndarray, " n"], num_owners: int) -> Game:
         f"got shape {owner.shape}.",
     )
     if game.on_host:
-        score = lambda mask: game.score(np.asarray(mask)[owner])
+        score = lambda mask: game.score(mask[owner])
         return Game(num_owners, score, on_host=True)
     parts = (game, jnp.asarray(owner))
     return Game(

@@ -211,7 +211,7 @@ def values(fitted: Fitted, terms: Terms = FULL) -> Allocation:
         4 come from one fit.
     """
     return allocate(
-        fitted.clusters.values,
+        float64(fitted.clusters.values),
         fitted.points,
         fitted.reference,
         terms=terms,

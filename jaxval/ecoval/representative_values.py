@@ -52,5 +52,5 @@ def _traced_prefixes(game, order):
 
 def _prefixes(game: Game, order):
     if game.on_host:
-        return game.prefix_scores(np.asarray(order))
+        return game.prefix_scores(order)
     return _traced_prefixes(game, jnp.asarray(order))

@@ -6,7 +6,7 @@ sums are those of a *reference* population. The paper says only that this works,
 choice is yours:
 
 - the valued data $B$ (the default): a point gets what it would get as a member of $B$,
-  a member of $B$ gets its own value again, and nobody's value depends on who else comes;
+  a member of $B$ gets its own value again, and no value depends on who else comes;
 - the whole pool (`fitted.pool`): the same, with $n_c$ and the sums over every point
   that was clustered;
 - the arrivals themselves (`members_of(fitted, points)`): they divide $V_c$ among them.
@@ -16,6 +16,7 @@ import numpy as np
 
 from jaxval.ecoval.allocation import FULL, Allocation, Members, Terms, allocate
 from jaxval.ecoval.pipeline import Fitted, Points, members
+from jaxval.precision import float64
 
 __all__ = ["members_of", "unseen_values"]
 
@@ -52,7 +53,7 @@ def unseen_values(
       `hazards.no_members` says which clusters those are.
     """
     return allocate(
-        fitted.clusters.values,
+        float64(fitted.clusters.values),
         members_of(fitted, points),
         fitted.reference if reference is None else reference,
         terms=terms,

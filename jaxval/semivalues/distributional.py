@@ -9,6 +9,7 @@ pool or not, and unseen points by a regression on the values of others
 (`value_models`).
 """
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -19,15 +20,17 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int
 
 from jaxval._checks import check
-from jaxval.precision import in_double
+from jaxval.precision import double, float64, in_double
+from jaxval.semivalues.estimator import Units, estimate, fold_units, no_units
 from jaxval.types import Game, PRNGKey, ValueEstimate
 
 __all__ = [
-    "DistributionalState",
+    "Distributional",
     "PointScores",
     "distributional_shapley",
     "from_counts",
     "from_game",
+    "run",
     "with_class_rule",
 ]
 
@@ -38,32 +41,18 @@ $S$ comes as how often it holds each row of the pool.
 """
 
 
-class DistributionalState(NamedTuple):
-    """Running sums over iterations.
-
-    Attributes:
-      count: iterations.
-      mean: mean of the weighted marginals of each point.
-      squares: sum of their squared deviations.
-    """
-
-    count: Int[Array, ""]
-    mean: Float[Array, " n"]
-    squares: Float[Array, " n"]
-
-
 class Distributional(NamedTuple):
     """A streaming estimator of distributional Shapley values.
 
     Attributes:
-      init: `init() -> state`.
+      init: `init() -> state`, moments of no iterations.
       step: `step(key, state) -> state`, one iteration: $1 + n$ scores.
       estimate: `estimate(state) -> ValueEstimate`; the unit is one $S$.
     """
 
-    init: Callable[[], DistributionalState]
-    step: Callable[[PRNGKey, DistributionalState], DistributionalState]
-    estimate: Callable[[DistributionalState], ValueEstimate]
+    init: Callable[[], Units]
+    step: Callable[[PRNGKey, Units], Units]
+    estimate: Callable[[Units], ValueEstimate]
 
 
 def distributional_shapley(
@@ -112,40 +101,67 @@ def distributional_shapley(
     weight = np.arange(1, max_size + 1, dtype=np.float64) ** -size_power
     chance = weight / weight.sum()
 
-    def init() -> DistributionalState:
-        with jax.enable_x64(True):
-            zeros = jnp.zeros(num_points, jnp.float64)
-            return DistributionalState(jnp.zeros((), jnp.int32), zeros, zeros)
+    # Draws have the same dtypes in single and in double precision.
+    ladder = np.cumsum(chance)[:-1].astype(np.float32)
+    factor = float64(1.0 / (max_size * chance))
 
-    @in_double
-    def step(key: PRNGKey, state: DistributionalState) -> DistributionalState:
+    def step(key: PRNGKey, state: Units) -> Units:
         size_key, rows_key = jax.random.split(key)
-        k = 1 + jax.random.choice(size_key, max_size, p=jnp.asarray(chance))
+        others = jnp.sum(jax.random.uniform(size_key, (), jnp.float32) >= ladder)
         rows = jax.random.randint(rows_key, (max_size,), 0, num_pool, jnp.int32)
-        counts = jnp.zeros(num_pool, jnp.int32)
-        counts = counts.at[rows].add((jnp.arange(max_size) < k - 1).astype(jnp.int32))
-        scores = point_scores(counts).astype(jnp.float64)
-        # In full precision, since 1 / (m p_k) multiplies small differences.
-        marginals = (scores[1:] - scores[0]) / (max_size * jnp.asarray(chance)[k - 1])
-        return _fold(state, jnp.where(k == 1, 0.0, marginals))
+        drawn = (jnp.arange(max_size) < others).astype(jnp.int32)
+        counts = jnp.zeros(num_pool, jnp.int32).at[rows].add(drawn)
+        unit = _unit(point_scores(counts), others, factor)
+        return fold_units(state, unit[None, :], 1 + num_points)
 
-    return Distributional(init, step, _estimate)
+    return Distributional(lambda: no_units(num_points), step, estimate)
 
 
 @in_double
-def _fold(state: DistributionalState, row) -> DistributionalState:
-    count = state.count + 1
-    change = row - state.mean
-    mean = state.mean + change / count
-    return DistributionalState(count, mean, state.squares + change * (row - mean))
+def _unit(scores, others, factor):
+    # In full precision, since 1 / (m p_k) multiplies small differences.
+    scores = scores.astype(jnp.float64)
+    return jnp.where(others == 0, 0.0, (scores[1:] - scores[0]) * factor[others])
 
 
-@in_double
-def _estimate(state: DistributionalState) -> ValueEstimate:
-    n = state.count
-    variance = state.squares / jnp.maximum(n - 1, 1)
-    stderr = jnp.where(n > 1, jnp.sqrt(variance / jnp.maximum(n, 1)), jnp.nan)
-    return ValueEstimate(state.mean, stderr, jnp.broadcast_to(n, state.mean.shape))
+def run(
+    key: PRNGKey,
+    estimator: Distributional,
+    num_iterations: int,
+    *,
+    every: int = 10,
+    progress: Callable[[int, int], None] | None = None,
+) -> ValueEstimate:
+    """Iterate and return NumPy arrays.
+
+    Args:
+      key: iteration i draws with `fold_in(key, i)`.
+      estimator: from `distributional_shapley`.
+      num_iterations: sets $S$ to draw, rounded up to a multiple of `every`.
+      every: iterations in one compiled call.
+      progress: called with (iterations done, in all).
+    """
+    check(num_iterations >= 1, f"num_iterations must be >= 1; got {num_iterations}.")
+    every = min(every, num_iterations)
+
+    @jax.jit
+    def some(state, start):
+        body = lambda i, state: estimator.step(jax.random.fold_in(key, i), state)
+        return jax.lax.fori_loop(start, start + every, body, state)
+
+    with double():
+        state = estimator.init()
+        for start in range(0, num_iterations, every):
+            state = some(state, jnp.int32(start))
+            if progress is not None:
+                done = int(state.count)
+                progress(min(done, num_iterations), num_iterations)
+        out = ValueEstimate(*map(np.asarray, estimator.estimate(state)))
+    check(
+        bool(np.isfinite(out.values).all()),
+        "the utility must be finite for every set that can be drawn; it is not.",
+    )
+    return out
 
 
 def from_counts(
@@ -163,13 +179,9 @@ def from_counts(
       num_points: points to be valued.
       batch_size: points scored at once; all when left out.
     """
-    return Partial(
-        _score_each,
-        Partial(score) if not isinstance(score, Partial) else score,
-        num_pool=num_pool,
-        num_points=num_points,
-        batch_size=batch_size or num_points + 1,
-    )
+    score = score if isinstance(score, Partial) else Partial(score)
+    size = batch_size or num_points + 1
+    return Partial(functools.partial(_score_each, (num_pool, num_points, size)), score)
 
 
 def from_game(
@@ -228,10 +240,11 @@ def with_class_rule(
     return ruled
 
 
-def _score_each(score, counts, *, num_pool, num_points, batch_size):
+def _score_each(sizes, score, counts):
+    num_pool, num_points, batch_size = sizes
     row = jnp.concatenate([counts, jnp.zeros(num_points, counts.dtype)])
     # The first row adds nobody.
-    extra = jnp.arange(num_points + 1) + num_pool - 1
+    extra = jnp.arange(num_points + 1, dtype=jnp.int32) + (num_pool - 1)
     one = lambda place: score(row.at[place].add((place >= num_pool).astype(row.dtype)))
     if batch_size > num_points:
         return jax.vmap(one)(extra)

@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+from oracles_ecoval import blobs
+
+from jaxval.ecoval import Mixture, clusters, gaussian_mixture, principal_components
+
+
+def test_the_mixture_finds_the_lumps(key):
+    x, _, lump = blobs(key, 200)
+    found = gaussian_mixture(key, x, Mixture(num_clusters=4))
+    cluster = found.assign(x)
+    assert found.converged
+    pairs = {(int(a), int(b)) for a, b in zip(cluster, lump, strict=True)}
+    agree = max(
+        np.mean([b == best[a] for a, b in zip(cluster, lump, strict=True)])
+        for best in [
+            dict(
+                sorted(pairs, key=lambda p: np.sum((cluster == p[0]) & (lump == p[1])))
+            )
+        ]
+    )
+    assert agree > 0.9
+    for c in range(4):
+        np.testing.assert_allclose(found.centroids[c], x[cluster == c].mean(0))
+    first = x[0]
+    np.testing.assert_allclose(
+        clusters.distances(x, found)[0],
+        np.linalg.norm(first - found.centroids[cluster[0]]),
+    )
+
+
+def test_same_key_same_clusters(key):
+    x, _, _ = blobs(key, 60)
+    a, b = (gaussian_mixture(key, x, Mixture(num_clusters=5)) for _ in range(2))
+    np.testing.assert_array_equal(a.assign(x), b.assign(x))
+
+
+def test_no_more_clusters_than_different_points(key):
+    x = np.repeat(np.array([[0.0], [1.0], [5.0]]), 4, axis=0)
+    found = gaussian_mixture(key, x)
+    assert found.num_clusters == 3
+    assert sorted(np.unique(found.assign(x)).tolist()) == [0, 1, 2]
+
+
+def test_what_the_mixture_refuses(key):
+    with pytest.raises(ValueError, match="finite"):
+        gaussian_mixture(key, np.array([[0.0], [np.nan]]))
+    with pytest.raises(ValueError, match="at least 2"):
+        gaussian_mixture(key, np.array([[0.0]]))
+
+
+def test_representatives_are_equally_many_and_different(key):
+    cluster = np.array([0] * 5 + [1] * 2 + [3] * 7)
+    drawn = clusters.representatives(key, cluster, 3)
+    assert len(set(drawn.tolist())) == len(drawn)
+    assert np.bincount(cluster[drawn]).tolist() == [3, 2, 0, 3]
+
+
+def test_principal_components_keep_distances(key):
+    x, _, _ = blobs(key, 50, dims=3)
+    embed = principal_components(key, x.reshape(50, 3, 1), 5)
+    z = embed(x)
+    assert z.shape == (50, 3)
+    np.testing.assert_allclose(
+        np.linalg.norm(z[0] - z[1]), np.linalg.norm(x[0] - x[1]), rtol=1e-10
+    )
+
+
+def test_own_clusters_with_an_empty_one():
+    x = np.array([[0.0], [2.0], [9.0]])
+    own = clusters.given(lambda z: np.where(z[:, 0] < 5, 0, 2), x, 3)
+    np.testing.assert_allclose(own.centroids[:, 0], [1.0, 0.0, 9.0])

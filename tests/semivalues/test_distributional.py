@@ -1,0 +1,154 @@
+import itertools
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxval import Game
+from jaxval.semivalues import distributional, value_models
+from jaxval.semivalues.distributional import (
+    distributional_shapley,
+    from_counts,
+    from_game,
+    with_class_rule,
+)
+
+POOL, POINTS, SIZE = 3, 2, 3
+WEIGHTS = np.array([0.5, 1.0, 2.0, 0.7, 3.0])
+
+
+def worth(counts):
+    return jnp.sqrt(1 + (counts * jnp.asarray(WEIGHTS)).sum())
+
+
+def exact(score, size=SIZE):
+    """The definition: all sets of k - 1 rows of the pool in all orders."""
+    values = np.zeros(POINTS)
+    for k in range(2, size + 1):
+        draws = list(itertools.product(range(POOL), repeat=k - 1))
+        for rows in draws:
+            counts = np.bincount(rows, minlength=POOL + POINTS)
+            for z in range(POINTS):
+                more = counts.copy()
+                more[POOL + z] += 1
+                change = score(jnp.asarray(more)) - score(jnp.asarray(counts))
+                values[z] += float(change) / len(draws) / size
+    return values
+
+
+def run(estimator, key, steps):
+    return distributional.run(key, estimator, steps, every=min(steps, 500))
+
+
+@pytest.mark.parametrize("power", [0.0, 1.0])
+def test_unbiased_with_and_without_importance_weights(key, power):
+    scores = from_counts(worth, POOL, POINTS)
+    estimator = distributional_shapley(scores, POOL, POINTS, SIZE, size_power=power)
+    out = run(estimator, key, 4000)
+    error = np.abs(np.asarray(out.values) - exact(worth))
+    assert (error < 5 * np.asarray(out.stderr)).all()
+    assert (np.asarray(out.stderr) > 0).all()
+    assert out.counts.tolist() == [4000, 4000]
+
+
+def test_chunks_change_nothing(key):
+    whole = from_counts(worth, POOL, POINTS)
+    chunked = from_counts(worth, POOL, POINTS, batch_size=1)
+    counts = jnp.array([2, 0, 1])
+    np.testing.assert_allclose(whole(counts), chunked(counts), rtol=1e-6)
+    np.testing.assert_allclose(
+        whole(counts)[2], worth(jnp.array([2, 0, 1, 0, 1])), rtol=1e-6
+    )
+
+
+def test_a_game_counts_a_row_once():
+    game = Game(5, lambda mask: worth(mask * 1))
+    scores = from_game(game, POOL)(jnp.array([2, 0, 1]))
+    np.testing.assert_allclose(
+        scores,
+        [
+            worth(jnp.array(c))
+            for c in ([1, 0, 1, 0, 0], [1, 0, 1, 1, 0], [1, 0, 1, 0, 1])
+        ],
+        rtol=1e-6,
+    )
+
+
+def test_class_rule():
+    scores = from_counts(worth, POOL, POINTS)
+    ruled = with_class_rule(scores, np.array([0, 0, 1]), np.array([1, 0]), 0.25)
+    only_zero = ruled(jnp.array([1, 1, 0]))
+    plain = scores(jnp.array([1, 1, 0]))
+    # Without class 1 the set is worth what nobody is; point 0 completes it.
+    np.testing.assert_allclose(only_zero, [0.25, plain[1], 0.25], rtol=1e-6)
+    both = jnp.array([1, 0, 2])
+    np.testing.assert_allclose(ruled(both), scores(both), rtol=1e-6)
+
+
+def test_size_one_is_worth_nothing(key):
+    scores = from_counts(worth, POOL, POINTS)
+    out = run(distributional_shapley(scores, POOL, POINTS, 1), key, 3)
+    assert np.asarray(out.values).tolist() == [0, 0]
+
+
+def test_one_iteration_has_no_error_bar(key):
+    scores = from_counts(worth, POOL, POINTS)
+    out = run(distributional_shapley(scores, POOL, POINTS, SIZE), key, 1)
+    assert np.isnan(np.asarray(out.stderr)).all()
+
+
+def test_what_is_refused():
+    scores = from_counts(worth, POOL, POINTS)
+    with pytest.raises(ValueError, match="max_size"):
+        distributional_shapley(scores, POOL, POINTS, 0)
+    with pytest.raises(ValueError, match="more players"):
+        from_game(Game(3, lambda mask: mask.sum() * 1.0), 3)
+
+
+def problem(n=80):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(n, 3)), np.arange(n) % 2
+    return x, y, np.where(y == 0, x[:, 0], -2 * x[:, 1]) * 1e-3
+
+
+MODELS = {
+    "ridge": value_models.ridge(1.0),
+    "neighbours": value_models.nearest_neighbours(3),
+    "best": value_models.best_per_class(2),
+}
+
+
+def test_models_by_class_predict_what_depends_on_the_class():
+    x, y, values = problem()
+    best = value_models.cross_validated(MODELS["best"], x, y, values, 2)
+    assert best > 0.9
+    assert best > value_models.cross_validated(MODELS["ridge"], x, y, values, 3)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_models_predict_unseen_points(name):
+    x, y, values = problem(60)
+    predict = MODELS[name](x, y, values)
+    new = predict(np.zeros((4, 3)), np.array([0, 1, 0, 7]))
+    assert new.shape == (4,)
+    assert np.isfinite(new).all()
+
+
+def test_models_know_the_target_when_told():
+    x = np.zeros((20, 1))
+    y = np.arange(20) % 2
+    told = value_models.ridge(1e-6, with_target=True)(x, y, y * 1.0)
+    np.testing.assert_allclose(told(x[:2], y[:2]), [0, 1], atol=1e-4)
+    real = value_models.ridge(1e-6, with_target=True)(x, y * 0.5, y * 1.0)
+    np.testing.assert_allclose(real(x[:2], y[:2] * 0.5), [0, 1], atol=1e-4)
+
+
+def test_models_of_one_point():
+    for model in MODELS.values():
+        predict = model(np.ones((1, 2)), np.zeros(1, int), np.array([0.3]))
+        np.testing.assert_allclose(predict(np.zeros((1, 2)), np.zeros(1, int)), [0.3])
+    assert np.isnan(
+        value_models.cross_validated(
+            MODELS["ridge"], np.ones((2, 1)), np.zeros(2, int), np.ones(2)
+        )
+    )
