@@ -35,15 +35,19 @@ from jaxval.datasets.splits import (
     random_owners,
     shuffled,
 )
+from jaxval.datasets.tables import CLASSIFICATION, REGRESSION, Table, read_table
 
 __all__ = [
     "CIFAR10_MEAN",
     "CIFAR10_STD",
+    "CLASSIFICATION",
+    "REGRESSION",
     "TABLE_6",
     "TABLE_7",
     "DataError",
     "Ising",
     "Split",
+    "Table",
     "archive",
     "bootstrap",
     "bootstrap_counts",
@@ -63,6 +67,7 @@ __all__ = [
     "openml",
     "pad_images",
     "random_owners",
+    "read_table",
     "replicate_channels",
     "shuffled",
     "standardised",

@@ -7,10 +7,8 @@ anything is converted.
 
 from __future__ import annotations
 
-import gzip
 import os
 import pathlib
-import zipfile
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,6 +17,7 @@ from jaxtyping import Float, Num
 
 from jaxval._checks import check
 from jaxval.datasets._arrays import DataError, Split, generator, require
+from jaxval.datasets._formats import find_idx, read_idx, read_npz
 from jaxval.types import PRNGKey
 
 __all__ = [
@@ -195,7 +194,7 @@ def idx(
     """
     folder = pathlib.Path(folder)
     parts = [
-        _read_idx(_idx_file(folder, f"{part}-{kind}"))
+        read_idx(find_idx(folder, f"{part}-{kind}"))
         for part in ("train", "t10k")
         for kind in ("images-idx3-ubyte", "labels-idx1-ubyte")
     ]
@@ -268,52 +267,6 @@ def openml(
         scale,
         str(name_or_id),
     )
-
-
-def read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """All arrays of an archive; pickled objects are refused."""
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            require(
-                hasattr(stored, "files"),
-                f"{path} is one array, not an archive of named arrays.",
-            )
-            return {name: stored[name] for name in stored.files}
-    except DataError:
-        raise
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} is not a plain .npz archive: {error}") from None
-
-
-def _idx_file(folder: pathlib.Path, name: str) -> pathlib.Path:
-    names = [name, name.replace("-idx", ".idx")]
-    for candidate in [folder / f"{n}{end}" for n in names for end in ("", ".gz")]:
-        if candidate.is_file():
-            return candidate
-    raise DataError(
-        f"there is no IDX file {(folder / name).absolute()}, with .gz or without."
-    )
-
-
-def _read_idx(path: pathlib.Path) -> np.ndarray:
-    """A file of bytes: two zeros, a type (8: bytes), the rank, the sizes, the data."""
-    try:
-        with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
-            content = file.read()
-    except (OSError, EOFError) as error:
-        raise DataError(f"{path} could not be read: {error}") from None
-    require(
-        len(content) >= 4 and content[:3] == b"\0\0\x08",
-        f"{path} is not an IDX file of bytes.",
-    )
-    rank = content[3]
-    shape = np.frombuffer(content[4 : 4 + 4 * rank], ">u4").astype(int)
-    data = np.frombuffer(content[4 + 4 * rank :], np.uint8)
-    require(
-        data.size == np.prod(shape),
-        f"{path} announces {tuple(shape.tolist())} bytes and holds {data.size}.",
-    )
-    return data.reshape(shape)
 
 
 def _split(train, valid, scale, name) -> Split:
