@@ -26,6 +26,7 @@ from jaxval.linalg import (
     check_positive_definite,
     cholesky,
     leave_groups_out,
+    leave_parts_out,
     masked_quadratic_form,
     member_table,
     powerset_quadratic_forms,
@@ -34,6 +35,7 @@ from jaxval.linalg import (
     statistic_form,
 )
 from jaxval.linalg.quadratic import half_energies
+from jaxval.linalg.regulariser import RegulariserWarning
 from jaxval.precision import float64, in_double
 from jaxval.types import Game, LeaveOneOut
 
@@ -53,13 +55,6 @@ Residual = (
 )
 Gram = Float[Array, "n n"] | Float[np.ndarray, "n n"]
 Owner = Int[Array, " n"] | Int[np.ndarray, " n"]
-
-
-class RegulariserWarning(UserWarning):
-    """The complexity is mostly the regulariser's, not the kernel's.
-
-    Lower `zeta`, or give it relative to the kernel (`relative=True`).
-    """
 
 
 def residual(
@@ -172,13 +167,15 @@ def complexity(
         own = _own_forms(forms)
         return complexity_of_forms(own, forms.sizes, empty=empty)
     sizes = tuple(np.bincount(np.asarray(owner)).tolist())
-    walk = _powerset_walk(sizes) if len(forms.h) == 1 else None
+    whole = len(forms.h) == 1
+    walk = _powerset_walk(sizes) if whole else None
+    leave = _leave_one_out_walk(sizes) if whole else _leave_one_out
     per_score = forms.h.size * 8 * 2
     return Game(
         count,
         Partial(_score, forms),
         fast_prefixes=Partial(_prefixes, forms),
-        fast_leave_one_out=Partial(_leave_one_out, forms),
+        fast_leave_one_out=Partial(leave, forms),
         fast_powerset=walk and Partial(walk, forms),
         batch_size=max(1, 2**28 // per_score),
     )
@@ -282,17 +279,41 @@ def _leave_one_out(forms):
 
 
 @functools.cache
-def _powerset_walk(sizes: Sequence[int]):
-    """The walk of the subset lattice, the same function for the same group sizes."""
-    big_first = np.argsort(-np.asarray(sizes), kind="stable")
-    place = np.argsort(big_first)
+def _leave_one_out_walk(sizes: Sequence[int]):
+    """All leave-one-outs of one block, the same function for the same group sizes."""
+    place, ordered = _largest_first(sizes)
 
     @in_double
     def walk(forms):
-        rows = jnp.argsort(jnp.asarray(place)[forms.owner[0]])
-        h = forms.h[0][rows[:, None], rows[None, :]]
-        ordered = tuple(sizes[i] for i in big_first)
-        table = powerset_quadratic_forms(h, forms.y[0][rows], ordered)
+        h, y = _sorted(forms, place)
+        full, without = leave_parts_out(h, y, ordered)
+        size = jnp.sum(forms.sizes)
+        return LeaveOneOut(
+            _root_mean(forms, full, size),
+            _root_mean(forms, without[place], size - forms.sizes),
+        )
+
+    return walk
+
+
+def _largest_first(sizes):
+    big_first = np.argsort(-np.asarray(sizes), kind="stable")
+    return np.argsort(big_first), tuple(sizes[i] for i in big_first)
+
+
+def _sorted(forms, place):
+    rows = jnp.argsort(jnp.asarray(place)[forms.owner[0]])
+    return forms.h[0][rows[:, None], rows[None, :]], forms.y[0][rows]
+
+
+@functools.cache
+def _powerset_walk(sizes: Sequence[int]):
+    """The walk of the subset lattice, the same function for the same group sizes."""
+    place, ordered = _largest_first(sizes)
+
+    @in_double
+    def walk(forms):
+        table = powerset_quadratic_forms(*_sorted(forms, place), ordered)
         number = additive_table(jnp.asarray(2.0) ** place).astype(jnp.int32)
         return _root_mean(forms, table[number], additive_table(forms.sizes))
 

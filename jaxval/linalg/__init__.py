@@ -7,6 +7,7 @@ global setting: a leave-one-out difference of a contributor with three samples i
 in its fourth digit in float32.
 
 - `quadratic`: one matrix, its prefixes, its leave-groups-out, its masked systems;
+- `partition`: every leave-one-out of a partition at hardly more than one score;
 - `statistics`: forms from additive statistics, for every regulariser, with duplicates;
 - `lattice`: tables over all $2^K$ coalitions, each from its neighbour.
 """
@@ -17,6 +18,7 @@ from jaxval.linalg.lattice import (
     powerset_quadratic_forms,
     powerset_statistic_forms,
 )
+from jaxval.linalg.partition import leave_owners_out, leave_parts_out
 from jaxval.linalg.quadratic import (
     check_positive_definite,
     cholesky,
@@ -44,6 +46,8 @@ __all__ = [
     "collapse_duplicates",
     "forms_for_regularisers",
     "leave_groups_out",
+    "leave_owners_out",
+    "leave_parts_out",
     "masked_quadratic_form",
     "masked_solve",
     "member_table",
