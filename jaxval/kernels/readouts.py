@@ -31,6 +31,11 @@ def own_logit(outputs: Float[Array, " outputs"], y: Num[Array, ""]) -> Scalar:
       2.0
     """
     check(
+        y is not None,
+        "readouts.own_logit needs y, the class of each sample. Pass y, or another "
+        "readout (`total`, `only`, `trace`).",
+    )
+    check(
         jnp.issubdtype(jnp.result_type(y), jnp.integer) and jnp.ndim(y) == 0,
         "readouts.own_logit needs y to be class numbers, one integer a sample; got "
         f"{jnp.result_type(y)} of shape {jnp.shape(y)} for a sample. Convert the "

@@ -37,7 +37,8 @@ def gram(
 
     Args:
       represent: a block of inputs and targets to a pytree with one row a sample.
-      contract: two such pytrees to a tile.
+      contract: two such pytrees to a tile, whose first rows and columns count; the
+        second is the very first where a block meets itself.
       rows: inputs and targets.
       columns: likewise; `None` for the symmetric matrix.
       block_size: samples a block, at most.
@@ -62,6 +63,8 @@ def gram(
             left = column(i) if symmetric else _take(represent, rows, i, height)
             at = i
         tile = contract(left, left if symmetric and i == j else column(j))
+        if tile.shape != (height, width):
+            tile = tile[:height, :width]
         if symmetric and i == j:
             tile = _symmetrise(tile)
         out = jnp.zeros((n, m), tile.dtype) if out is None else out

@@ -1,0 +1,100 @@
+r"""The layer engine's two programs: represent a block of samples, contract two blocks.
+
+Both are compiled once a network and shape, and take everything else as arguments. With
+a mesh, the rows of a tile are split over its devices and its columns are on all.
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, PartitionSpec
+from jax.tree_util import Partial
+from jaxtyping import Array, Float
+
+from jaxval.kernels import layer_routes
+from jaxval.kernels import readouts as _readouts
+from jaxval.kernels.layer_capture import represent
+from jaxval.kernels.layer_routes import Arithmetic, Rows
+from jaxval.kernels.readouts import Readout
+from jaxval.types import ApplyFn, Params
+
+__all__ = ["Problem", "contract_rows", "represent_rows"]
+
+
+class Problem(NamedTuple):
+    """A network, its parameters and what is read from it; a pytree.
+
+    Attributes:
+      network: the network as a pytree.
+      params: its parameters.
+      functions: its readouts as pytrees.
+    """
+
+    network: Partial
+    params: Params
+    functions: tuple[Partial, ...]
+
+    @classmethod
+    def of(cls, apply_fn: ApplyFn, params: Params, readout: Readout) -> "Problem":
+        """Functions made into pytrees, so that they are found again when compiled."""
+        functions = tuple(Partial(r) for r in _readouts.as_tuple(readout))
+        return cls(Partial(apply_fn), params, functions)
+
+
+def represent_rows(
+    problem: Problem, x: Any, y: Any, *, arithmetic: Arithmetic, mesh: Mesh | None
+) -> Rows:
+    """Inputs, cotangents and small gradients of a block of samples."""
+    if mesh is None:
+        return _represent(problem, x, y, arithmetic)
+    x, y = jax.tree.map(lambda a: _padded(jnp.asarray(a), mesh), (x, y))
+    return _sharded_represent(mesh, arithmetic)(problem, x, y)
+
+
+def contract_rows(
+    left: Rows, right: Rows, *, arithmetic: Arithmetic, mesh: Mesh | None
+) -> Float[Array, "n m"]:
+    """The tile of two blocks, of which the second may be the first itself."""
+    if mesh is None:
+        return _contract(left, None if right is left else right, arithmetic)
+    tile = _sharded_contract(mesh, arithmetic)(left, right)
+    return jax.device_put(tile, mesh.devices.flat[0])
+
+
+def _represent_block(problem, x, y, arithmetic):
+    network, params, functions = problem
+    return represent(network, params, functions, x, y, arithmetic)
+
+
+@functools.partial(jax.jit, static_argnums=3)
+def _represent(problem, x, y, arithmetic):
+    return _represent_block(problem, x, y, arithmetic)
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def _contract(left, right, arithmetic):
+    return layer_routes.contract(left, right, arithmetic)
+
+
+@functools.cache
+def _sharded_represent(mesh, arithmetic):
+    rows = PartitionSpec(mesh.axis_names[0])
+    local = lambda problem, x, y: _represent_block(problem, x, y, arithmetic)
+    specs = {"in_specs": (PartitionSpec(), rows, rows), "out_specs": rows}
+    return jax.jit(jax.shard_map(local, mesh=mesh, check_vma=False, **specs))
+
+
+@functools.cache
+def _sharded_contract(mesh, arithmetic):
+    rows = PartitionSpec(mesh.axis_names[0])
+    local = lambda left, right: layer_routes.contract(left, right, arithmetic)
+    specs = {"in_specs": (rows, PartitionSpec()), "out_specs": rows}
+    return jax.jit(jax.shard_map(local, mesh=mesh, check_vma=False, **specs))
+
+
+def _padded(a, mesh):
+    # Devices need equally many rows; the tile's surplus is cut off by the caller.
+    surplus = -len(a) % mesh.devices.size
+    return jnp.concatenate([a, jnp.repeat(a[:1], surplus, 0)]) if surplus else a

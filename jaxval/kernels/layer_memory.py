@@ -1,0 +1,131 @@
+"""How much memory a tangent Gram matrix takes, before it is computed."""
+
+import math
+import os
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxval.kernels.gradient_engine import float_leaves
+from jaxval.kernels.layer_capture import sample_network
+from jaxval.kernels.layer_engine import Problem, represent_rows
+from jaxval.kernels.layer_routes import Arithmetic
+
+__all__ = ["MemoryEstimate", "default_limit", "estimate"]
+
+_BLOCK = 2048
+"""Rows a block where memory is no concern: large enough for the matrix product."""
+
+_WORKSPACE = 256 * 2**20
+"""Bytes allowed for the workspaces of the routes."""
+
+
+class MemoryEstimate(NamedTuple):
+    """Bytes, and the block of rows they go with.
+
+    Attributes:
+      gram: of the Gram matrix itself.
+      stored: of the inputs and cotangents that are held at once.
+      work: of one pass through the network and one tile.
+      block_size: samples a block.
+      keep: whether those of all blocks are held; otherwise they are computed again.
+    """
+
+    gram: int
+    stored: int
+    work: int
+    block_size: int
+    keep: bool
+
+    @property
+    def peak(self) -> int:
+        """All together."""
+        return self.gram + self.stored + self.work
+
+
+def estimate(
+    problem: Problem,
+    x: Any,
+    y: Any,
+    num_columns: int | None,
+    *,
+    arithmetic: Arithmetic,
+    block_size: int | None,
+    limit: int,
+    devices: int = 1,
+) -> MemoryEstimate:
+    """What the Gram matrix of `x` will take, in the largest blocks that fit `limit`.
+
+    Args:
+      problem: the network.
+      x: inputs, or their shape and dtype.
+      y: targets, likewise, or `None`.
+      num_columns: of a rectangular matrix; `None` for the symmetric one.
+      arithmetic: of the matrix products.
+      block_size: samples a block, if it is given.
+      limit: bytes that may be taken.
+      devices: that share a block.
+
+    Returns:
+      The estimate; where not even blocks of one sample fit, that of blocks of one.
+    """
+    n = x.shape[0]
+    m = n if num_columns is None else num_columns
+    two = jax.tree.map(
+        lambda a: jax.ShapeDtypeStruct((2, *a.shape[1:]), _dtype(a)), (x, y)
+    )
+    program = lambda p, x, y: represent_rows(p, x, y, arithmetic=arithmetic, mesh=None)
+    stored_each = _bytes(jax.eval_shape(program, problem, *two)) // 2
+    passing_each = _passing(problem, two[0])
+    width = np.dtype(_dtype(x)).itemsize if np.dtype(_dtype(x)).kind == "f" else 4
+    gram = n * m * max(width, 4)
+    held = m if num_columns is None else m + n
+
+    def at(size: int) -> MemoryEstimate:
+        local = math.ceil(size / devices)
+        work = local * passing_each + 3 * local * size * max(width, 4)
+        work += _WORKSPACE if stored_each * size > _WORKSPACE else stored_each * size
+        all_rows = MemoryEstimate(gram, stored_each * held, work, size, True)
+        two_blocks = MemoryEstimate(gram, stored_each * 2 * size, work, size, False)
+        return all_rows if all_rows.peak <= limit or 2 * size >= held else two_blocks
+
+    if block_size is not None:
+        return at(min(block_size, max(n, m)))
+    size = min(_BLOCK * devices, max(n, m))
+    while size > 1 and at(size).peak > limit:
+        size = math.ceil(size / 2)
+    return at(size)
+
+
+def default_limit() -> int:
+    """Three quarters of the device's memory, or of the machine's."""
+    stats = jax.devices()[0].memory_stats() or {}
+    whole = stats.get("bytes_limit")
+    if whole is None:
+        whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return int(0.75 * whole)
+
+
+def _passing(problem: Problem, x: Any) -> int:
+    """Bytes of everything one sample leaves between the layers, both ways."""
+    counts = []
+
+    def count(problem, x):
+        leaves, rebuild = float_leaves(problem.params)
+        network = sample_network(problem.network, leaves, rebuild, x)
+        named = [v.aval for eqn in network.eqns for v in eqn.outvars]
+        weights = {leaf.shape for leaf in leaves}
+        fresh = [a for a in named if hasattr(a, "shape") and a.shape not in weights]
+        counts.append(_bytes(fresh))
+
+    jax.eval_shape(count, problem, x)
+    return counts[0]
+
+
+def _bytes(tree: Any) -> int:
+    return sum(math.prod(a.shape) * a.dtype.itemsize for a in jax.tree.leaves(tree))
+
+
+def _dtype(a: Any) -> Any:
+    return jax.dtypes.canonicalize_dtype(a.dtype)

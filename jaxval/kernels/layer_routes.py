@@ -1,0 +1,355 @@
+r"""The routes from a layer's inputs and cotangents to its part of the Gram matrix.
+
+Every weight here has the gradient $G_i = \sum_p a_{ip} b_{ip}^\top$, a sum over
+positions $p$ (one for a dense layer, the output pixels of a convolution, the words of
+a text). Its part of the Gram matrix (identity I) is
+
+$$\langle G_i, G_j\rangle
+  = \sum_{p, q} \langle a_{ip}, a_{jq}\rangle\,\langle b_{ip}, b_{jq}\rangle ,$$
+
+either by the left-hand side (*gradients*: $G$ is formed, a few output channels at a
+time) or by the right-hand side (*pairs*, which for one position is the Hadamard
+product of two Gram matrices). The cheaper one is chosen by counting operations.
+"""
+
+import dataclasses
+import functools
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+__all__ = [
+    "Arithmetic",
+    "Rows",
+    "Sizes",
+    "Weight",
+    "Window",
+    "contract",
+    "gradient_rows",
+    "operations",
+]
+
+_WORKSPACE = 32 * 2**20
+"""Bytes a route works on at once; of the order of a processor's last cache."""
+
+
+class Arithmetic(NamedTuple):
+    """How matrix products are computed.
+
+    Attributes:
+      dtype: what their operands are rounded to; left as they are when `None`.
+      precision: as in `jax.lax.dot_general`.
+    """
+
+    dtype: Any = None
+    precision: Any = "highest"
+
+    def dot(self, left: Array, right: Array, dimensions: Any) -> Array:
+        """`lax.dot_general`, accumulated in float32 at least."""
+        exact = jnp.promote_types(jnp.result_type(left, right), jnp.float32)
+        if self.dtype is not None:
+            left, right = left.astype(self.dtype), right.astype(self.dtype)
+        return lax.dot_general(
+            left,
+            right,
+            dimensions,
+            precision=self.precision,
+            preferred_element_type=exact,
+        )
+
+
+class Window(NamedTuple):
+    """How a convolution's kernel moves over its input."""
+
+    kernel: tuple[int, ...]
+    strides: tuple[int, ...]
+    padding: tuple[tuple[int, int], ...]
+    input_dilation: tuple[int, ...]
+    kernel_dilation: tuple[int, ...]
+    groups: int
+
+
+class Sizes(NamedTuple):
+    """Of one weight: groups, positions, and the two sides of its gradient."""
+
+    groups: int
+    positions: int
+    inputs: int
+    outputs: int
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["inputs", "cotangents"],
+    meta_fields=["windows", "vocabulary"],
+)
+@dataclasses.dataclass(frozen=True)
+class Weight:
+    """What a block of samples leaves at one weight, an entry for each of its uses.
+
+    Attributes:
+      inputs: `(n, groups, inputs, positions)`; of a convolution the image
+        `(n, batch, channels, *space)`; of a table the rows looked up, `(n, positions)`.
+      cotangents: `(n, groups, positions, outputs)`; those of several readouts lie
+        side by side along the outputs, which makes every route sum over them.
+      windows: of each use; `None` where it is no convolution.
+      vocabulary: rows of the table; `None` where it is none.
+    """
+
+    inputs: tuple[Any, ...]
+    cotangents: tuple[Any, ...]
+    windows: tuple[Window | None, ...]
+    vocabulary: int | None = None
+
+    @property
+    def sizes(self) -> Sizes:
+        """The sizes that the operation counts depend on."""
+        _, groups, _, outputs = self.cotangents[0].shape
+        positions = sum(b.shape[2] for b in self.cotangents)
+        if self.vocabulary is not None:
+            return Sizes(groups, positions, self.vocabulary, outputs)
+        window, a = self.windows[0], self.inputs[0]
+        if window is None:
+            return Sizes(groups, positions, a.shape[2], outputs)
+        inputs = math.prod(window.kernel) * a.shape[2] // groups
+        return Sizes(groups, positions, inputs, outputs)
+
+
+class Rows(NamedTuple):
+    """A block of samples, ready to be contracted with another.
+
+    Attributes:
+      features: gradients that are small enough to be stored, side by side.
+      weights: the others.
+    """
+
+    features: Any
+    weights: tuple[Weight, ...]
+
+
+class Operations(NamedTuple):
+    """Floating-point operations of the two routes."""
+
+    pairs: int
+    gradients: int
+
+    @property
+    def best(self) -> int:
+        """Of the cheaper route."""
+        return min(self)
+
+
+def operations(sizes: Sizes, n: int, m: int, *, same: bool, table: bool) -> Operations:
+    """Operations for a tile of `n` by `m` samples, multiplications and additions.
+
+    Args:
+      sizes: of the weight.
+      n: rows of the tile.
+      m: columns of the tile.
+      same: rows and columns are the same samples, whose gradients are formed once.
+      table: inputs are compared, not multiplied.
+    """
+    groups, positions, inputs, outputs = sizes
+    pair_inputs = 1 if table else 2 * inputs
+    pairs = n * m * groups * positions**2 * (pair_inputs + 2 * outputs + 2)
+    formed = n if same else n + m
+    form = 2 * positions * outputs * (1 if table else inputs)
+    product = 2 * n * m * groups * inputs * outputs
+    return Operations(pairs, formed * groups * form + product)
+
+
+def contract(
+    left: Rows,
+    right: Rows | None,
+    arithmetic: Arithmetic = Arithmetic(),  # noqa: B008
+) -> Float[Array, "n m"]:
+    """A tile of the Gram matrix; of `left` with itself where `right` is `None`."""
+    # Without the barrier, XLA's CPU backend may fuse the two products of the pairs
+    # route with what made their operands and lose a constant factor (docs/traps.md).
+    left, right = lax.optimization_barrier((left, right))
+    parts = []
+    if left.features is not None:
+        other = left.features if right is None else right.features
+        parts.append(_inner(left.features, other, arithmetic))
+    for place, weight in enumerate(left.weights):
+        other = None if right is None else right.weights[place]
+        parts.append(_contract_weight(weight, other, arithmetic))
+    return functools.reduce(jnp.add, parts)
+
+
+def gradient_rows(
+    weight: Weight,
+    arithmetic: Arithmetic = Arithmetic(),  # noqa: B008
+) -> Float[Array, "n gab"]:
+    """The gradients themselves, one a row, a few samples at a time."""
+    sizes = weight.sizes
+    n = weight.cotangents[0].shape[0]
+    wide = sizes.positions * (sizes.outputs if weight.vocabulary else sizes.inputs)
+    bytes_each = 4 * sizes.groups * (wide + sizes.inputs * sizes.outputs)
+    batch = _divisor(n, max(1, _WORKSPACE // bytes_each))
+    form = lambda part: _form(part, arithmetic)
+    if batch >= n:
+        return form(weight)
+    split = lambda a: a.reshape(n // batch, batch, *a.shape[1:])
+    rows = lax.map(form, jax.tree.map(split, weight))
+    return rows.reshape(n, -1)
+
+
+def _form(weight, arithmetic):
+    a, b = _operands(weight)
+    n, groups, _, outputs = b.shape
+    if weight.vocabulary is not None:
+        table = jnp.zeros((weight.vocabulary, outputs), b.dtype)
+        return jax.vmap(lambda i, c: table.at[i].add(c))(a, b[:, 0]).reshape(n, -1)
+    merge = lambda z: z.reshape(n * groups, *z.shape[2:])
+    dimensions = (((2,), (1,)), ((0,), (0,)))
+    return arithmetic.dot(merge(a), merge(b), dimensions).reshape(n, -1)
+
+
+def _contract_weight(left, right, arithmetic):
+    same = right is None
+    right = left if same else right
+    n, m = left.cotangents[0].shape[0], right.cotangents[0].shape[0]
+    table = left.vocabulary is not None
+    count = operations(left.sizes, n, m, same=same, table=table)
+    if count.pairs <= count.gradients:
+        if left.sizes.positions == 1 and left.sizes.groups == 1:
+            return _hadamard(left, right, arithmetic)
+        return _pairs(left, right, arithmetic)
+    return _gradients(left, None if same else right, arithmetic)
+
+
+def _hadamard(left, right, arithmetic):
+    (a, b), (c, d) = _operands(left), _operands(right)
+    return _input_products(a, c, arithmetic, left.vocabulary) * _inner(b, d, arithmetic)
+
+
+def _pairs(left, right, arithmetic):
+    sizes, (c, d) = left.sizes, _operands(right)
+    n, m = left.cotangents[0].shape[0], d.shape[0]
+    bytes_each = 8 * sizes.groups * m * sizes.positions**2
+    batch = _divisor(n, max(1, _WORKSPACE // bytes_each))
+
+    def some(part):
+        a, b = _operands(part)
+        if left.vocabulary is not None:
+            first = (a[:, None, :, None, None] == c[None, None, None]).astype(b.dtype)
+        else:
+            first = arithmetic.dot(*map(_positions_first, (a, c)), _GROUPED)
+            first = first.reshape(sizes.groups, batch, sizes.positions, m, -1)
+        second = arithmetic.dot(_grouped(b), _grouped(d), _GROUPED)
+        second = second.reshape(sizes.groups, batch, sizes.positions, m, -1)
+        return jnp.sum(first * second, (0, 2, 4))
+
+    split = lambda z: z.reshape(n // batch, batch, *z.shape[1:])
+    if batch == n:
+        return some(left)
+    return lax.map(some, jax.tree.map(split, left)).reshape(n, m)
+
+
+_GROUPED = (((2,), (2,)), ((0,), (0,)))
+
+
+def _grouped(b):
+    # (n, g, p, b) to (g, n p, b)
+    return jnp.moveaxis(b, 1, 0).reshape(b.shape[1], -1, b.shape[3])
+
+
+def _positions_first(a):
+    return _grouped(jnp.swapaxes(a, 2, 3))
+
+
+def _gradients(left, right, arithmetic):
+    sizes = left.sizes
+    n = left.cotangents[0].shape[0] + (
+        0 if right is None else right.cotangents[0].shape[0]
+    )
+    bytes_each = 4 * n * sizes.groups * sizes.inputs
+    chunk = _divisor(sizes.outputs, max(32, 4 * _WORKSPACE // bytes_each))
+
+    def add(number, total):
+        cut = lambda b: lax.dynamic_slice_in_dim(b, number * chunk, chunk, 3)
+        part = lambda w: dataclasses.replace(
+            w, cotangents=tuple(map(cut, w.cotangents))
+        )
+        rows = gradient_rows(part(left), arithmetic)
+        columns = rows if right is None else gradient_rows(part(right), arithmetic)
+        return total + _inner(rows, columns, arithmetic)
+
+    shape = jax.eval_shape(lambda: add(0, 0.0))
+    return lax.fori_loop(
+        0, sizes.outputs // chunk, add, jnp.zeros(shape.shape, shape.dtype)
+    )
+
+
+def _input_products(a, c, arithmetic, vocabulary):
+    if vocabulary is not None:
+        return (a == c.T).astype(jnp.float32)
+    return _inner(a, c, arithmetic)
+
+
+def _inner(left, right, arithmetic):
+    flat = lambda z: z.reshape(z.shape[0], -1)
+    return arithmetic.dot(flat(left), flat(right), (((1,), (1,)), ((), ())))
+
+
+def _operands(weight):
+    """Inputs `(n, g, a, p)` and cotangents `(n, g, p, b)`, positions of all uses."""
+    inputs = [
+        a if window is None else patches(a, window)
+        for a, window in zip(weight.inputs, weight.windows, strict=True)
+    ]
+    return jnp.concatenate(inputs, -1), jnp.concatenate(weight.cotangents, 2)
+
+
+def patches(
+    image: Float[Array, "n batch channels ..."], window: Window
+) -> Float[Array, "n groups inputs positions"]:
+    """What the kernel sees at each of its positions."""
+    n, batch, channels, *_ = image.shape
+    spread = [
+        (lo, hi, d - 1)
+        for (lo, hi), d in zip(window.padding, window.input_dilation, strict=True)
+    ]
+    image = lax.pad(image, jnp.zeros((), image.dtype), [(0, 0, 0)] * 3 + spread)
+    reach = [
+        (k - 1) * d for k, d in zip(window.kernel, window.kernel_dilation, strict=True)
+    ]
+    space = [
+        (size - r - 1) // s + 1
+        for size, r, s in zip(image.shape[3:], reach, window.strides, strict=True)
+    ]
+    views = []
+    for offset in _offsets(window.kernel):
+        first = [o * d for o, d in zip(offset, window.kernel_dilation, strict=True)]
+        last = [
+            f + (k - 1) * s + 1
+            for f, k, s in zip(first, space, window.strides, strict=True)
+        ]
+        cut = lax.slice(
+            image,
+            (0, 0, 0, *first),
+            (n, batch, channels, *last),
+            (1, 1, 1, *window.strides),
+        )
+        views.append(
+            cut.reshape(n, batch, window.groups, channels // window.groups, -1)
+        )
+    stacked = jnp.stack(views, 3)
+    stacked = jnp.moveaxis(stacked, 1, 4)
+    return stacked.reshape(n, window.groups, len(views) * channels // window.groups, -1)
+
+
+def _offsets(kernel):
+    if not kernel:
+        return [()]
+    return [(i, *rest) for i in range(kernel[0]) for rest in _offsets(kernel[1:])]
+
+
+def _divisor(total: int, most: int) -> int:
+    """The largest divisor of `total` that is not over `most`."""
+    return next(d for d in range(min(total, most), 0, -1) if total % d == 0)
