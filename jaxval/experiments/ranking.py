@@ -1,10 +1,10 @@
-"""Ranks, how sure they are, and how two sets of values agree."""
+"""Ranks, and how sure they are."""
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy import stats
 
-__all__ = ["agreement", "beats_next", "mean_and_stderr", "ranks"]
+__all__ = ["beats_next", "mean_and_stderr", "ranks"]
 
 
 def ranks(values: Float[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
@@ -49,19 +49,3 @@ def beats_next(
     ahead, stderr = mean_and_stderr(draws[:, order[:-1]] - draws[:, order[1:]])
     sure[order[:-1]] = ahead > stats.t.ppf(confidence, len(draws) - 1) * stderr
     return sure
-
-
-def agreement(
-    a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"]
-) -> tuple[float, float]:
-    """Pearson and Spearman correlation; NaN where one of the two is constant.
-
-    Example:
-      >>> agreement(np.array([1.0, 2.0, 4.0]), np.array([0.0, 1.0, 3.0]))
-      (1.0, 1.0)
-    """
-    a, b = np.asarray(a, float), np.asarray(b, float)
-    if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
-        return np.nan, np.nan
-    correlate = lambda x, y: round(float(np.corrcoef(x, y)[0, 1]), 12)
-    return correlate(a, b), correlate(stats.rankdata(a), stats.rankdata(b))

@@ -10,11 +10,19 @@ from jaxtyping import Array, Float, Num
 from jaxval import models
 from jaxval.discrepancy import KernelSums, kernel_sums, median_distance, rbf_ladder
 from jaxval.games import davinz
+from jaxval.games import kernel_regression as regression
 from jaxval.games.davinz import Davinz
 from jaxval.kernels import readouts, tangent
 from jaxval.types import Dataset, Game, PRNGKey
 
-__all__ = ["Untrained", "davinz_game", "draw", "similarity"]
+__all__ = [
+    "Untrained",
+    "davinz_game",
+    "draw",
+    "is_classes",
+    "kernel_regression_game",
+    "similarity",
+]
 
 
 class Untrained(NamedTuple):
@@ -101,6 +109,44 @@ def davinz_game(
     whole = davinz.complexity(*part, empty=_mean_of_singles(alone), **options)
     far = davinz.discrepancy(sums, empty=_mean_of_singles(far))
     return davinz.davinz(whole, far, kappa=kappa)
+
+
+def kernel_regression_game(
+    key: PRNGKey,
+    module: Any,
+    data: Dataset,
+    x_valid: Num[np.ndarray, "m ..."],
+    y_valid: Num[np.ndarray, " m"],
+    *,
+    ridge: float,
+) -> Game:
+    """Kernel regression on the tangent kernel of one initialisation.
+
+    Scored by validation accuracy, or by minus the mean squared error.
+
+    Args:
+      key: of the random weights.
+      module: a network of `jaxval.models`.
+      data: the rows to be valued.
+      x_valid: inputs to validate with.
+      y_valid: their targets.
+      ridge: relative to the mean diagonal of the kernel.
+    """
+    apply_fn = models.apply_fn(module)
+    params = models.init(key, module, data.x)
+    classes = module.num_outputs if is_classes(data.y) else 1
+    readout = readouts.trace(classes) if is_classes(data.y) else readouts.only
+    gram = tangent.gram(apply_fn, params, data.x, readout=readout)
+    across = tangent.gram(apply_fn, params, x_valid, x_other=data.x, readout=readout)
+    targets = (data.y, y_valid)
+    metric = regression.negative_squared_error
+    if is_classes(data.y):
+        targets = tuple(regression.one_hot(np.asarray(y), classes) for y in targets)
+        metric = regression.accuracy
+    scale = float(np.mean(np.diag(np.asarray(gram))))
+    return regression.kernel_regression(
+        gram, across, *targets, data.owner, ridge=ridge * scale, metric=metric
+    )
 
 
 def _mean_of_singles(game: Game) -> float:

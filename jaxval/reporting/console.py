@@ -112,17 +112,22 @@ class _Lines:
     def __init__(self, title: str, console: rich.console.Console):
         self.title, self.console = title, console
         self.start = self.last = time.monotonic()
+        self.first: tuple[float, int] | None = None
 
     def update(self, done: int, total: int, status: str = "") -> None:
         now = time.monotonic()
+        if self.first is None:
+            # What was done before this has paid for the compilation too.
+            self.first = (now, done)
         if now - self.last < _INTERVAL:
             return
         self.last = now
-        left = (now - self.start) * (total - done) / max(done, 1)
+        since, before = self.first
+        pace = (now - since) / (done - before) if done > before else 0.0
+        left = f", about {pace * (total - done):.0f} s left" if pace else ""
         end = f"; {status}" if status else ""
         self.console.print(
-            f"{self.title}: {done} of {total}, {now - self.start:.0f} s, "
-            f"about {left:.0f} s left{end}",
+            f"{self.title}: {done} of {total}, {now - self.start:.0f} s{left}{end}",
             highlight=False,
             markup=False,
             soft_wrap=True,

@@ -1,12 +1,12 @@
 """Pictures with matplotlib, drawn on figures of their own and no global state."""
 
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-__all__ = ["COLOURS", "bars", "save_picture"]
+__all__ = ["COLOURS", "bars", "grouped_bars", "save_picture"]
 
 COLOURS = ("#2166ac", "#d6604d", "#5aae61", "#9970ab", "#bf812d", "#4d4d4d")
 """Told apart by colour-blind readers and in grey."""
@@ -82,3 +82,36 @@ def bars(
     axes.axvline(0, color="#222222", lw=0.8)
     axes.set_title(title)
     axes.set_xlabel(unit)
+
+
+def grouped_bars(
+    axes: Any,
+    labels: Sequence[str],
+    groups: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    *,
+    title: str = "",
+) -> None:
+    """Several bars a label, from top to bottom, with their error bars and a legend.
+
+    Args:
+      axes: a matplotlib `Axes`.
+      labels: one a group of bars.
+      groups: by name, the lengths of the bars and their standard errors.
+      title: above the axes.
+    """
+    places, height = np.arange(len(labels)), 0.8 / len(groups)
+    for number, (name, (values, stderr)) in enumerate(groups.items()):
+        axes.barh(
+            places + (number - (len(groups) - 1) / 2) * height,
+            values,
+            xerr=np.nan_to_num(stderr),
+            height=0.92 * height,
+            color=COLOURS[number % len(COLOURS)],
+            label=name.replace("_", "-"),
+            error_kw={"lw": 0.8, "capsize": 1.5, "ecolor": "#222222"},
+        )
+    axes.set_yticks(places, labels)
+    axes.invert_yaxis()
+    axes.axvline(0, color="#222222", lw=0.8)
+    axes.legend()
+    axes.set_title(title)

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import rich.box
 import rich.console
+import rich.markup
 import rich.table
+import rich.text
 
 __all__ = ["Column", "Table", "to_csv", "to_rich", "to_text"]
 
@@ -90,15 +92,17 @@ def to_csv(table: Table) -> str:
     return text.getvalue()
 
 
-def to_rich(table: Table) -> rich.table.Table:
-    """The table for a `rich.console.Console`."""
+def to_rich(table: Table) -> rich.console.Group:
+    """The table for a `rich.console.Console`, with its title and its caption."""
+    parts = [rich.text.Text(table.title, "bold")] if table.title else []
+    parts.append(_grid(table))
+    if table.caption:
+        parts.append(rich.text.Text(table.caption, "dim"))
+    return rich.console.Group(*parts)
+
+
+def _grid(table: Table) -> rich.table.Table:
     shown = rich.table.Table(
-        title=table.title or None,
-        caption=table.caption or None,
-        title_justify="left",
-        caption_justify="left",
-        title_style="bold",
-        caption_style="dim",
         box=rich.box.SIMPLE_HEAD,
         pad_edge=False,
         padding=(0, 1, 0, 0),
