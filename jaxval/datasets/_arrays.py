@@ -8,7 +8,7 @@ from jaxtyping import Array, Num
 
 from jaxval.types import PRNGKey
 
-Rows = Num[Array, "n ..."] | Num[np.ndarray, "n ..."]
+Rows = Num[Array, "..."] | Num[np.ndarray, "..."]
 """One sample a row, on the host or on a device."""
 
 
@@ -37,7 +37,7 @@ def generator(key: PRNGKey) -> np.random.Generator:
     return np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
 
 
-def require(condition: bool, message: str) -> None:
+def require(condition: bool | np.bool_, message: str) -> None:
     """Raise `DataError(message)` unless `condition` holds."""
     if not condition:
         raise DataError(message)

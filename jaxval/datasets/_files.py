@@ -193,7 +193,7 @@ def _check_header(path: pathlib.Path, header: Sequence[str]) -> None:
     require(not twice, f"{path}: the header names {', '.join(map(repr, twice))} twice.")
     require(
         not all(_is_number(name) for name in header),
-        f"{path} has numbers for a header: is its first line missing?",
+        f"{path} has numbers for a header. Its first line must name the columns.",
     )
 
 

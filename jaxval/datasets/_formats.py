@@ -14,9 +14,10 @@ __all__ = ["find_idx", "read_idx", "read_npz"]
 def read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
     """All arrays of an archive; pickled objects are refused."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as file:
+            stored = np.load(file, allow_pickle=False)
             require(
-                hasattr(stored, "files"),
+                not isinstance(stored, np.ndarray),
                 f"{path} is one array, not an archive of named arrays.",
             )
             return {name: stored[name] for name in stored.files}

@@ -185,7 +185,7 @@ def mixtures(
 
 
 def replicate_channels(
-    x: Num[np.ndarray, "n height width 1"], channels: int = 3
+    x: Num[np.ndarray, "n height width one"], channels: int = 3
 ) -> Num[np.ndarray, "n height width {channels}"]:
     """Grey images as colour ones.
 

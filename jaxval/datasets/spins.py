@@ -115,7 +115,10 @@ def _sublattice(size):
 def _chains(rng, num_chains, size):
     """Snapshots of chains at inverse temperatures from 0 to the coldest."""
     spins = rng.choice(np.array([-1, 1], np.int8), (num_chains, size, size))
-    cold = _COLDEST * np.linspace(0, 1, num_chains, dtype=np.float32)
+    cold = np.linspace(0, _COLDEST, num_chains, dtype=np.float32)
+    # Energies change fastest near the critical temperature: every other chain is there.
+    critical = 0.5 * np.log1p(np.sqrt(2))
+    cold[::2] = critical + np.linspace(-0.15, 0.15, len(cold[::2]))
     # A chance for each sum of four neighbours times the spin: -4, -2, 0, 2, 4.
     chances = np.exp(-2 * cold[:, None] * np.arange(-4, 5, dtype=np.float32))
     chances = np.ascontiguousarray(np.minimum(chances, 1))
