@@ -1,5 +1,7 @@
 """Games scored by their definitions, in plain numpy, one coalition at a time."""
 
+import itertools
+
 import numpy as np
 
 
@@ -43,3 +45,15 @@ def mmd(x, valid, bandwidths, weights, unbiased=False):
     return (
         mean(x, x, unbiased) + mean(valid, valid, unbiased) - 2 * mean(x, valid, False)
     )
+
+
+def shapley(table, num_players):
+    """Shapley values by walking every order over a table of the power set."""
+    table, values = np.asarray(table), np.zeros(num_players)
+    orders = list(itertools.permutations(range(num_players)))
+    for order in orders:
+        number = 0
+        for player in order:
+            values[player] += table[number + 2**player] - table[number]
+            number += 2**player
+    return values / len(orders)

@@ -36,32 +36,37 @@ __all__ = [
     "ridge_regression",
 ]
 
-MetricFn = Callable[[Float[Array, "v outputs"], Float[Array, "v outputs"]], Array]
-"""Predictions and targets on the validation rows to one number, more being better."""
+MetricFn = Callable[[Float[Array, "outputs v"], Float[Array, "outputs v"]], Array]
+"""Predictions and targets, one column a validation row, to one number: more is better.
+
+Outputs come first because a metric compares them along the slow axis."""
 
 
-def accuracy(predicted: Float[Array, "v k"], y: Float[Array, "v k"]) -> Array:
+def accuracy(
+    predicted: Float[Array, "outputs v"], y: Float[Array, "outputs v"]
+) -> Array:
     """The share of rows whose largest output is the target's.
 
     Equal outputs are shared: nobody's predictions (all zero) score the chance level
     1/classes, so that the empty coalition is neither right nor wrong.
     """
-    best = jnp.max(predicted, axis=-1, keepdims=True)
+    best = jnp.max(predicted, axis=0, keepdims=True)
     winners = (predicted >= best).astype(predicted.dtype)
-    chosen = jnp.sum(winners * y, axis=-1) / jnp.sum(winners, axis=-1)
-    return jnp.mean(chosen, axis=-1)
+    return jnp.mean(jnp.sum(winners * y, axis=0) / jnp.sum(winners, axis=0))
 
 
-def negative_squared_error(predicted: Float[Array, "v k"], y: Float[Array, "v k"]):
+def negative_squared_error(
+    predicted: Float[Array, "outputs v"], y: Float[Array, "outputs v"]
+):
     """Minus the mean squared error, summed over outputs; nobody predicts 0."""
-    return -jnp.mean(jnp.sum((predicted - y) ** 2, axis=-1), axis=-1)
+    return -jnp.mean(jnp.sum((predicted - y) ** 2, axis=0))
 
 
-def margin(predicted: Float[Array, "v k"], y: Float[Array, "v k"]) -> Array:
+def margin(predicted: Float[Array, "outputs v"], y: Float[Array, "outputs v"]) -> Array:
     """The mean of the target's output less the largest other; 0 of nobody."""
-    own = jnp.sum(predicted * y, axis=-1)
-    other = jnp.max(jnp.where(y > 0, -jnp.inf, predicted), axis=-1)
-    return jnp.mean(own - other, axis=-1)
+    own = jnp.sum(predicted * y, axis=0)
+    other = jnp.max(jnp.where(y > 0, -jnp.inf, predicted), axis=0)
+    return jnp.mean(own - other)
 
 
 def one_hot(
@@ -85,7 +90,7 @@ class _Problem(NamedTuple):
     h: Float[Array, "n n"]
     y: Float[Array, "n outputs"]
     across: Float[Array, "n v"]
-    y_valid: Float[Array, "v outputs"]
+    y_valid: Float[Array, "outputs v"]
     owner: Int[Array, " n"]
     members: Int[Array, "owners most"]
 
@@ -114,7 +119,7 @@ def kernel_regression(
       owner: who contributed each row; each row is a player when left out.
       ridge: $\lambda$, added to the diagonal.
       metric: `accuracy`, `negative_squared_error`, `margin`, or any function of
-        predictions and targets of leading axes alike.
+        predictions and targets, one column a validation row.
 
     Raises:
       ValueError: if shapes disagree, an array holds NaN, or the regularised matrix is
@@ -145,7 +150,7 @@ def kernel_regression(
         h,
         columns(y),
         float64(np.asarray(gram_valid).T),
-        columns(y_valid),
+        columns(y_valid).T,
         jnp.asarray(owner, jnp.int32),
         jnp.asarray(member_table(owner)),
     )
@@ -166,7 +171,7 @@ def _answers(metric: MetricFn):
     @in_double
     def score(problem, mask):
         dual = masked_solve(problem.h, problem.y, mask[problem.owner])
-        return metric(problem.across.T @ dual, problem.y_valid)
+        return metric(dual.T @ problem.across, problem.y_valid)
 
     @in_double
     def prefixes(problem, order):
@@ -177,10 +182,15 @@ def _answers(metric: MetricFn):
         outputs = problem.y.shape[1]
         right = jnp.concatenate([problem.y, problem.across], axis=1)[rows]
         half = solve_triangular(factor, right, lower=True)
-        z, w = half[:, :outputs], half[:, outputs:]
-        steps = jnp.cumsum(w[:, :, None] * z[:, None, :], axis=0)[ends - 1]
-        predicted = jnp.concatenate([jnp.zeros_like(steps[:1]), steps])
-        return jax.vmap(lambda p: metric(p, problem.y_valid))(predicted)
+
+        def arrive(predicted, row):
+            predicted += row[:outputs, None] * row[None, outputs:]
+            return predicted, metric(predicted, problem.y_valid)
+
+        nobody = jnp.zeros_like(problem.y_valid)
+        _, scores = jax.lax.scan(arrive, nobody, half)
+        first = metric(nobody, problem.y_valid)[None]
+        return jnp.concatenate([first, scores[ends - 1]])
 
     @in_double
     def leave_one_out(problem):
@@ -189,7 +199,7 @@ def _answers(metric: MetricFn):
         )
         dual = half.T @ (half @ problem.y)
         reach = half.T @ (half @ problem.across)
-        full = problem.across.T @ dual
+        full = dual.T @ problem.across
         take = lambda a, rows: a.at[rows].get(mode="fill", fill_value=0.0)
 
         def without(rows):
@@ -197,7 +207,7 @@ def _answers(metric: MetricFn):
             columns = take(half.T, rows)
             block = columns @ columns.T + jnp.diag(absent)
             lost = cho_solve((cholesky(block), True), take(dual, rows))
-            return metric(full - take(reach, rows).T @ lost, problem.y_valid)
+            return metric(full - lost.T @ take(reach, rows), problem.y_valid)
 
         return LeaveOneOut(
             metric(full, problem.y_valid), jax.lax.map(without, problem.members)
@@ -215,7 +225,7 @@ class _Ridge(NamedTuple):
     cross: Float[Array, "owners p outputs"]
     ridge: Float[Array, ""]
     x_valid: Float[Array, "v p"]
-    y_valid: Float[Array, "v outputs"]
+    y_valid: Float[Array, "outputs v"]
 
 
 def ridge_regression(
@@ -259,7 +269,7 @@ def ridge_regression(
         float64(np.stack([x[r].T @ columns(y)[r] for r in rows])),
         float64(ridge),
         float64(x_valid),
-        float64(columns(y_valid)),
+        float64(columns(y_valid).T),
     )
     size = 8 * (x.shape[1] ** 2 + known.y_valid.size)
     score = Partial(_ridge_score(metric), known)
@@ -275,6 +285,6 @@ def _ridge_score(metric: MetricFn):
         squares += known.ridge * jnp.eye(len(squares))
         cross = jnp.tensordot(inside, known.cross, 1)
         weights = cho_solve((cholesky(squares), True), cross)
-        return metric(known.x_valid @ weights, known.y_valid)
+        return metric(weights.T @ known.x_valid.T, known.y_valid)
 
     return score
