@@ -28,7 +28,7 @@ from jaxval.ecoval.leave_cluster_out import (
 )
 from jaxval.ecoval.pipeline import Fitted, Points, Settings, fit, values
 from jaxval.ecoval.report import Report, report
-from jaxval.ecoval.representative_values import permutations
+from jaxval.ecoval.representative_values import permutations, truncated_permutations
 from jaxval.ecoval.unseen import members_of, unseen_values
 
 __all__ = [
@@ -62,6 +62,7 @@ __all__ = [
     "permutations",
     "principal_components",
     "report",
+    "truncated_permutations",
     "unseen_values",
     "values",
 ]

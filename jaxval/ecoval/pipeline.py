@@ -10,7 +10,7 @@ what it leaves open is decided here, written down with its alternative, and repo
 | $n_c$ and both sums | over the members of $B$ | `members_from_pool` |
 | representatives a cluster | 2 | `per_cluster` |
 | drawn from | the clusters of $B$ and the pool | `representatives_from_pool` |
-| Shapley on them | 3 permutations a point | `semivalue=` your own |
+| Shapley on them | TMC, 3 permutations a point | `semivalue=` your own |
 | the regression $R$ | ridge on standardised embeddings | `value_model=` your own |
 | the distance | Euclidean in the embedding | embed otherwise |
 | $\sum Q \le 0$ | equal shares, counted | `share_rule` |
@@ -42,7 +42,7 @@ from jaxval.ecoval.leave_cluster_out import (
     leave_cluster_out,
     leave_out_values,
 )
-from jaxval.ecoval.representative_values import Semivalue, permutations
+from jaxval.ecoval.representative_values import Semivalue, truncated_permutations
 from jaxval.ecoval.share_rules import ShareRule, equal_where_unsafe
 from jaxval.precision import float64
 from jaxval.semivalues.value_models import (
@@ -156,7 +156,8 @@ def fit(
       points: $B$, the points to be valued.
       pool: the rest of the available distribution; nothing more when left out.
       settings: see there.
-      semivalue: values of the representatives; 3 permutations a point when left out.
+      semivalue: values of the representatives; TMC Shapley with 3 permutations a point
+        when left out.
       value_model: $R$; ridge regression when left out.
       clustering: yours in place of the mixture.
       cluster_game: a faster game of clusters, as kernel or ridge regression with
@@ -179,7 +180,9 @@ def fit(
     available = cluster if settings.representatives_from_pool else own
     sample = representatives(sample_key, available, settings.per_cluster)
     chosen = Points(everything.x[sample], everything.y[sample])
-    estimate, runs = (semivalue or permutations())(value_key, utility(*chosen))
+    estimate, runs = (semivalue or truncated_permutations())(
+        value_key, utility(*chosen)
+    )
     value_model = value_model or ridge()
     worth = np.asarray(estimate.values, np.float64)
     finite("the representatives' values", worth)

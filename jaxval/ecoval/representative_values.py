@@ -1,56 +1,91 @@
 """Shapley values of the representatives, and what they cost."""
 
+import functools
+import math
 from collections.abc import Callable
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from jaxval._checks import check
-from jaxval.precision import double
+from jaxval._checks import check, positive
+from jaxval.semivalues import permutation, run_detailed, runs, stopping, truncated
 from jaxval.types import Game, PRNGKey, ValueEstimate
 
-__all__ = ["Semivalue", "permutations"]
+__all__ = ["Semivalue", "permutations", "truncated_permutations"]
 
 Semivalue = Callable[[PRNGKey, Game], tuple[ValueEstimate, int]]
 """Values of a game's players, and the training runs they took."""
 
 
-def permutations(per_point: float = 3.0) -> Semivalue:
-    r"""Permutation sampling without truncation, $3p$ permutations of $p$ runs each.
+def truncated_permutations(
+    per_point: float = 3.0,
+    *,
+    tolerance: float = 0.01,
+    patience: int = 6,
+    progress: Callable[[stopping.Status], None] | None = None,
+) -> Semivalue:
+    r"""TMC Shapley as the paper uses it: $3p$ permutations, Data Shapley's truncation.
 
-    The choice for games whose prefixes are cheap.
+    A game that scores all prefixes of an order at once is not spared any of them: the
+    runs are then counted in full.
 
     Args:
-      per_point: permutations for each representative; the paper's 3.
+      per_point: permutations for each player.
+      tolerance: an order is abandoned within this share of the full score,
+      patience: so many scores in a row.
+      progress: of `semivalues.run_detailed`.
     """
-    check(per_point > 0, f"per_point must be positive; got {per_point}.")
+    positive("per_point", per_point)
+    positive("tolerance", tolerance, zero=True)
+    make = functools.partial(_truncated, tolerance=tolerance, patience=patience)
+    return _sampled(make, per_point, progress)
 
+
+def permutations(
+    per_point: float = 3.0,
+    *,
+    progress: Callable[[stopping.Status], None] | None = None,
+) -> Semivalue:
+    """The same without truncation, unbiased: for games whose prefixes are cheap.
+
+    Args:
+      per_point: permutations for each player.
+      progress: of `semivalues.run_detailed`.
+    """
+    positive("per_point", per_point)
+    return _sampled(_untruncated, per_point, progress)
+
+
+_BLOCK = 8
+
+
+@functools.lru_cache(maxsize=64)
+def _truncated(num_players: int, tolerance: float, patience: int):
+    # The same functions for the same settings: compiled once for all of them.
+    return truncated.estimator(
+        num_players,
+        band=truncated.relative_to_full(tolerance),
+        patience=patience,
+        permutations=_BLOCK,
+        lanes=_BLOCK,
+        name=f"relative_to_full({tolerance})",
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def _untruncated(num_players: int):
+    return permutation.estimator(num_players)
+
+
+def _sampled(make, per_point, progress) -> Semivalue:
     def value(key: PRNGKey, game: Game) -> tuple[ValueEstimate, int]:
         n = game.num_players
-        count = max(2, int(np.ceil(per_point * n)))
-        rows = []
-        with double():
-            for i in range(count):
-                order = jax.random.permutation(jax.random.fold_in(key, i), n)
-                scores = np.asarray(_prefixes(game, order), np.float64)
-                row = np.empty(n)
-                row[np.asarray(order)] = np.diff(scores)
-                rows.append(row)
-        marginals = np.array(rows)
-        stderr = marginals.std(0, ddof=1) / np.sqrt(count)
-        estimate = ValueEstimate(marginals.mean(0), stderr, np.full(n, count))
-        return estimate, count * n
+        check(n >= 1, "there are no representatives to value.")
+        if n == 1:
+            ends = runs.ends(game)
+            worth = np.asarray([float(ends.full) - float(ends.empty)])
+            return ValueEstimate(worth, np.zeros(1), np.ones(1, int)), 2
+        until = stopping.units(max(2, math.ceil(per_point * n)))
+        out = run_detailed(make(n), game, key, until=until, every=1, progress=progress)
+        return out.estimate, int(out.utility_calls)
 
     return value
-
-
-@jax.jit
-def _traced_prefixes(game, order):
-    return game.prefix_scores(order)
-
-
-def _prefixes(game: Game, order):
-    if game.on_host:
-        return game.prefix_scores(order)
-    return _traced_prefixes(game, jnp.asarray(order))

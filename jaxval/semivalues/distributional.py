@@ -9,36 +9,24 @@ pool or not, and unseen points by a regression on the values of others
 (`value_models`).
 """
 
-import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import Partial
-from jaxtyping import Array, Float, Int
 
 from jaxval._checks import check
 from jaxval.precision import double, float64, in_double
 from jaxval.semivalues.estimator import Units, estimate, fold_units, no_units
-from jaxval.types import Game, PRNGKey, ValueEstimate
+from jaxval.semivalues.point_scores import PointScores
+from jaxval.types import PRNGKey, ValueEstimate
 
 __all__ = [
     "Distributional",
-    "PointScores",
     "distributional_shapley",
-    "from_counts",
-    "from_game",
     "run",
-    "with_class_rule",
 ]
-
-PointScores = Callable[[Int[Array, " pool"]], Float[Array, " n+1"]]
-"""$U(S)$ and then $U(S + z)$ of each point $z$ to be valued.
-
-$S$ comes as how often it holds each row of the pool.
-"""
 
 
 class Distributional(NamedTuple):
@@ -70,7 +58,7 @@ def distributional_shapley(
     $z$. With $k = 1$ the marginals are taken as 0, as in the authors' code.
 
     Args:
-      point_scores: the utility: see `from_counts`, `from_game`.
+      point_scores: the utility: see `jaxval.semivalues.point_scores`.
       num_pool: rows of the pool.
       num_points: points to be valued.
       max_size: $m$, the size of data set that the value is meant for.
@@ -81,6 +69,7 @@ def distributional_shapley(
       ValueError: if a number is not positive.
 
     Example:
+      >>> from jaxval.semivalues.point_scores import from_counts
       >>> worth = lambda counts: jnp.sqrt(counts.sum() * 1.0)
       >>> scores = from_counts(worth, num_pool=3, num_points=2)
       >>> estimator = distributional_shapley(scores, 3, 2, max_size=1)
@@ -109,9 +98,7 @@ def distributional_shapley(
         size_key, rows_key = jax.random.split(key)
         others = jnp.sum(jax.random.uniform(size_key, (), jnp.float32) >= ladder)
         rows = jax.random.randint(rows_key, (max_size,), 0, num_pool, jnp.int32)
-        drawn = (jnp.arange(max_size) < others).astype(jnp.int32)
-        counts = jnp.zeros(num_pool, jnp.int32).at[rows].add(drawn)
-        unit = _unit(point_scores(counts), others, factor)
+        unit = _unit(point_scores(rows, others), others, factor)
         return fold_units(state, unit[None, :], 1 + num_points)
 
     return Distributional(lambda: no_units(num_points), step, estimate)
@@ -162,94 +149,3 @@ def run(
         "the utility must be finite for every set that can be drawn; it is not.",
     )
     return out
-
-
-def from_counts(
-    score: Callable[[Int[Array, " total"]], Float[Array, ""]],
-    num_pool: int,
-    num_points: int,
-    *,
-    batch_size: int | None = None,
-) -> PointScores:
-    """Point scores from a utility of a multiset of rows.
-
-    Args:
-      score: of how often each row takes part: those of the pool, then the points.
-      num_pool: rows of the pool.
-      num_points: points to be valued.
-      batch_size: points scored at once; all when left out.
-    """
-    score = score if isinstance(score, Partial) else Partial(score)
-    size = batch_size or num_points + 1
-    return Partial(functools.partial(_score_each, (num_pool, num_points, size)), score)
-
-
-def from_game(
-    game: Game, num_pool: int, *, batch_size: int | None = None
-) -> PointScores:
-    """Point scores from a game over the pool's rows followed by the points.
-
-    A game knows who takes part and not how often, so a row that was drawn twice counts
-    once; with $m$ far below the pool's size that hardly ever happens.
-
-    Args:
-      game: its first `num_pool` players are the pool.
-      num_pool: rows of the pool.
-      batch_size: points scored at once.
-    """
-    check(
-        0 < num_pool < game.num_players,
-        f"the game must have more players than the pool's {num_pool} rows, the points "
-        f"to be valued behind them; it has {game.num_players}.",
-    )
-    score = Partial(_score_of_present, game)
-    return from_counts(
-        score, num_pool, game.num_players - num_pool, batch_size=batch_size
-    )
-
-
-def with_class_rule(
-    point_scores: PointScores,
-    pool_labels: Int[np.ndarray, " pool"],
-    point_labels: Int[np.ndarray, " n"],
-    empty_score: float,
-) -> PointScores:
-    r"""Data Shapley's rule for data that lack a class.
-
-    $U(S)$ is the score of nobody where $S$ lacks a class, and a point that doesn't
-    complete the classes changes nothing: only data with every class are trained on.
-
-    Args:
-      point_scores: the utility.
-      pool_labels: class numbers of the pool.
-      point_labels: class numbers of the points.
-      empty_score: $U(\emptyset)$, the accuracy of the most frequent class.
-    """
-    pool_labels, point_labels = np.asarray(pool_labels), np.asarray(point_labels)
-    classes = np.unique(np.concatenate([pool_labels, point_labels]))
-    pool = jnp.asarray(pool_labels[:, None] == classes[None, :])
-    points = jnp.asarray(point_labels[:, None] == classes[None, :])
-
-    def ruled(counts):
-        there = jnp.any(pool & (counts > 0)[:, None], axis=0)
-        scores = point_scores(counts)
-        base = jnp.where(there.all(), scores[0], empty_score)
-        complete = jnp.all(there[None, :] | points, axis=1)
-        return jnp.concatenate([base[None], jnp.where(complete, scores[1:], base)])
-
-    return ruled
-
-
-def _score_each(sizes, score, counts):
-    num_pool, num_points, batch_size = sizes
-    row = jnp.concatenate([counts, jnp.zeros(num_points, counts.dtype)])
-    # The first row adds nobody.
-    extra = jnp.arange(num_points + 1, dtype=jnp.int32) + (num_pool - 1)
-    one = lambda place: score(row.at[place].add((place >= num_pool).astype(row.dtype)))
-    if batch_size > num_points:
-        return jax.vmap(one)(extra)
-    return jax.lax.map(one, extra, batch_size=batch_size)
-
-
-def _score_of_present(game, counts):
-    return game.score(counts > 0)

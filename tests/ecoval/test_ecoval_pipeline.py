@@ -21,8 +21,11 @@ from jaxval.ecoval import (
     leave_out_values,
     members_of,
     owner_sums,
+    permutations,
     report,
+    truncated_permutations,
     unseen_values,
+    utilities,
     values,
 )
 from jaxval.semivalues.value_models import best_per_class, nearest_neighbours
@@ -94,7 +97,8 @@ def test_the_whole_of_it(key, problem):
     np.testing.assert_allclose(np.asarray(out.values)[safe], expected[safe], atol=1e-12)
     assert fitted.cost.clusters == 1 + present.sum()
     p = len(fitted.sample)
-    assert fitted.cost.representatives == 3 * p * p
+    # Up to a block of orders more than 3p, and no more than p + 1 scores each.
+    assert 0 < fitted.cost.representatives <= (3 * p + 8) * (p + 1)
     counts = report(fitted, out)
     assert counts.clusters == 6
     assert all(isinstance(line, str) for line in counts.sentences())
@@ -230,3 +234,50 @@ def test_figure_1():
     assert counts.ecoval == 31 + 10_800
     assert counts.ecoval_light == 31
     assert counts.distributional_shapley == 100 * 1801
+
+
+def test_closed_form_costs_no_training_and_equals_retraining(key, problem):
+    _, points, pool, _ = problem
+    vx, vy, _ = blobs(jax.random.key(5), 100)
+    closed = utilities.closed_form(Points(vx, vy), 2)
+    fast = fit(
+        key,
+        closed.utility,
+        points,
+        pool,
+        settings=SMALL,
+        cluster_game=closed.cluster_game,
+    )
+    slow = fit(key, closed.utility, points, pool, settings=SMALL)
+    np.testing.assert_allclose(fast.clusters.values, slow.clusters.values, atol=1e-12)
+    assert fast.cost.clusters == 0 < slow.cost.clusters
+
+
+def test_closed_form_of_real_targets(key):
+    x = np.asarray(jax.random.normal(key, (30, 2)))
+    points = Points(x[:20], x[:20, 0])
+    closed = utilities.closed_form(Points(x[20:], x[20:, 0]))
+    small = Settings(mixture=Mixture(num_clusters=3))
+    out = values(fit(key, closed.utility, points, settings=small))
+    assert np.isfinite(np.asarray(out.values)).all()
+
+
+def test_logistic_utility(key, problem):
+    _, points, pool, _ = problem
+    vx, vy, _ = blobs(jax.random.key(5), 100)
+    few = Settings(mixture=Mixture(num_clusters=3), per_cluster=1)
+    utility = utilities.logistic(Points(vx, vy))
+    fitted = fit(key, utility, points, pool, settings=few)
+    assert fitted.clusters.full > 0.8
+
+
+def test_truncation_spares_runs(key, problem):
+    utility, points, _, _ = problem
+    game = utility(*points)
+    full, runs = permutations(0.2)(key, game)
+    cut, fewer = truncated_permutations(0.2, tolerance=0.05, patience=2)(key, game)
+    assert fewer < runs
+    assert len(cut.values) == len(full.values) == 40
+    one, two = permutations()(key, utility(points.x[:1], points.y[:1]))
+    assert two == 2
+    assert len(one.values) == 1

@@ -6,10 +6,11 @@ import pytest
 
 from jaxval import Game
 from jaxval.semivalues import distributional, value_models
-from jaxval.semivalues.distributional import (
-    distributional_shapley,
+from jaxval.semivalues.distributional import distributional_shapley
+from jaxval.semivalues.point_scores import (
     from_counts,
     from_game,
+    logistic,
     with_class_rule,
 )
 
@@ -54,16 +55,16 @@ def test_unbiased_with_and_without_importance_weights(key, power):
 def test_chunks_change_nothing(key):
     whole = from_counts(worth, POOL, POINTS)
     chunked = from_counts(worth, POOL, POINTS, batch_size=1)
-    counts = jnp.array([2, 0, 1])
-    np.testing.assert_allclose(whole(counts), chunked(counts), rtol=1e-6)
+    drawn = (jnp.array([0, 2, 0, 1]), jnp.int32(3))
+    np.testing.assert_allclose(whole(*drawn), chunked(*drawn), rtol=1e-6)
     np.testing.assert_allclose(
-        whole(counts)[2], worth(jnp.array([2, 0, 1, 0, 1])), rtol=1e-6
+        whole(*drawn)[2], worth(jnp.array([2, 0, 1, 0, 1])), rtol=1e-6
     )
 
 
 def test_a_game_counts_a_row_once():
     game = Game(5, lambda mask: worth(mask * 1))
-    scores = from_game(game, POOL)(jnp.array([2, 0, 1]))
+    scores = from_game(game, POOL)(jnp.array([0, 2, 0]), jnp.int32(3))
     np.testing.assert_allclose(
         scores,
         [
@@ -77,12 +78,36 @@ def test_a_game_counts_a_row_once():
 def test_class_rule():
     scores = from_counts(worth, POOL, POINTS)
     ruled = with_class_rule(scores, np.array([0, 0, 1]), np.array([1, 0]), 0.25)
-    only_zero = ruled(jnp.array([1, 1, 0]))
-    plain = scores(jnp.array([1, 1, 0]))
+    of_zero = (jnp.array([0, 1, 2]), jnp.int32(2))
+    only_zero = ruled(*of_zero)
+    plain = scores(*of_zero)
     # Without class 1 the set is worth what nobody is; point 0 completes it.
     np.testing.assert_allclose(only_zero, [0.25, plain[1], 0.25], rtol=1e-6)
-    both = jnp.array([1, 0, 2])
-    np.testing.assert_allclose(ruled(both), scores(both), rtol=1e-6)
+    both = (jnp.array([0, 2, 2]), jnp.int32(3))
+    np.testing.assert_allclose(ruled(*both), scores(*both), rtol=1e-6)
+
+
+def test_logistic_scores_equal_scikit_learns(key):
+    from sklearn.linear_model import LogisticRegression
+
+    rng = np.random.default_rng(1)
+    make = lambda n: (x := rng.normal(size=(n, 4)), (x[:, 0] + x[:, 1] > 0) * 1 + 1)
+    pool, points, valid = make(30), make(6), make(400)
+    rows, size = jnp.array([3, 3, 8, 11, 20, 21, 5]), 6
+    scores = logistic(pool, points, valid, tolerance=1e-8)(rows, jnp.int32(size))
+    chosen = np.asarray(rows)[:size]
+
+    def fitted(extra):
+        x = np.concatenate([pool[0][chosen], points[0][extra]])
+        y = np.concatenate([pool[1][chosen], points[1][extra]])
+        return LogisticRegression(tol=1e-10, max_iter=5000).fit(x, y).score(*valid)
+
+    expected = [fitted([])] + [fitted([z]) for z in range(6)]
+    np.testing.assert_allclose(scores, expected, atol=1.5 / 400)
+    nobody = logistic(pool, points, valid)(rows, jnp.int32(0))
+    share = np.bincount(valid[1]) / 400
+    assert float(nobody[0]) == share.max()
+    np.testing.assert_allclose(nobody[1:], share[points[1]])
 
 
 def test_size_one_is_worth_nothing(key):

@@ -1,0 +1,92 @@
+"""Utilities of embedded points, ready for `fit`: any game of points will do as well."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int, Num
+
+from jaxval._checks import positive
+from jaxval.ecoval.pipeline import ClusterGame, Points, Utility
+from jaxval.games import convex, kernel_regression
+from jaxval.types import Dataset, Game
+
+__all__ = ["ClosedForm", "closed_form", "logistic"]
+
+
+def logistic(
+    valid: Points, *, strength: float = 1.0, tolerance: float = 1e-4
+) -> Utility:
+    """Validation accuracy of logistic regression, as in Data Shapley.
+
+    Args:
+      valid: embedded validation points and their classes.
+      strength: $C$, the inverse of the penalty.
+      tolerance: of the solver.
+    """
+
+    def utility(x, y) -> Game:
+        data = Dataset(np.asarray(x), np.asarray(y), np.arange(len(x)))
+        return convex.logistic(
+            data, valid.x, valid.y, strength=strength, tolerance=tolerance
+        )
+
+    return utility
+
+
+class ClosedForm(NamedTuple):
+    """A utility that needs no training, of points and of clusters.
+
+    Attributes:
+      utility: of points.
+      cluster_game: of clusters: all are left out at the price of one factorisation.
+    """
+
+    utility: Utility
+    cluster_game: ClusterGame
+
+
+def closed_form(
+    valid: Points, num_classes: int | None = None, *, ridge: float = 1.0
+) -> ClosedForm:
+    """Ridge regression on the embedding (with a constant): EcoVal without training.
+
+    Args:
+      valid: embedded validation points and their targets.
+      num_classes: classes, scored by accuracy; real targets, scored by minus the mean
+        squared error, when left out.
+      ridge: penalty on the weights, in units of the validation points' mean squared
+        length.
+    """
+    positive("ridge", ridge)
+    x_valid = _with_constant(valid.x)
+    penalty = ridge * float(np.mean(x_valid**2))
+    metric = kernel_regression.negative_squared_error
+    if num_classes is not None:
+        metric = kernel_regression.accuracy
+
+    def targets(y: Num[np.ndarray, "n ..."]):
+        if num_classes is None:
+            return np.asarray(y, np.float64)
+        return kernel_regression.one_hot(np.asarray(y), num_classes)
+
+    def cluster_game(points: Points, owner: Int[np.ndarray, " n"], count: int) -> Game:
+        x = _with_constant(points.x)
+        return kernel_regression.kernel_regression(
+            x @ x.T,
+            x_valid @ x.T,
+            targets(points.y),
+            targets(valid.y),
+            owner,
+            ridge=penalty,
+            metric=metric,
+        )
+
+    def utility(x, y) -> Game:
+        return cluster_game(Points(x, y), np.arange(len(x)), len(x))
+
+    return ClosedForm(utility, cluster_game)
+
+
+def _with_constant(x: Num[np.ndarray, "n d"]) -> Float[np.ndarray, "n d+1"]:
+    x = np.asarray(x, np.float64)
+    return np.column_stack([x, np.ones(len(x))])
