@@ -159,7 +159,7 @@ class Game:
     on_host: bool = False
 
     def scores(
-        self, masks: Bool[Array, "m n"]
+        self, masks: Bool[Array, "m n"] | Bool[np.ndarray, "m n"]
     ) -> Float[Array, " m"] | Float[np.ndarray, " m"]:
         """$v$ of each row of `masks`."""
         if self.fast_scores is not None:

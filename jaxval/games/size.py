@@ -1,0 +1,48 @@
+"""The rival that every valuation must beat: how many rows a coalition has."""
+
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import Partial
+from jaxtyping import Array, Int
+
+from jaxval._checks import groups
+from jaxval.linalg import additive_table
+from jaxval.precision import float64, in_double
+from jaxval.types import Game
+
+__all__ = ["log_size", "size"]
+
+
+def size(owner: Int[Array, " n"] | Int[np.ndarray, " n"]) -> Game:
+    """The number of rows; every semi-value of an owner is its number of rows.
+
+    Example:
+      >>> size(np.array([0, 1, 1])).powerset_scores().tolist()
+      [0.0, 1.0, 2.0, 3.0]
+    """
+    count = groups("owner", owner)
+    sizes = float64(np.bincount(np.asarray(owner)))
+    return Game(
+        count, Partial(_size, sizes), fast_powerset=Partial(additive_table, sizes)
+    )
+
+
+def log_size(owner: Int[Array, " n"] | Int[np.ndarray, " n"]) -> Game:
+    r"""$\log(1 + m_S)$: each row is worth less the more there are.
+
+    Example:
+      >>> np.asarray(log_size(np.array([0])).powerset_scores()).round(3)
+      array([0.   , 0.693])
+    """
+    sizes = float64(np.bincount(np.asarray(owner)))
+    return Game(groups("owner", owner), Partial(_log_size, sizes))
+
+
+@in_double
+def _size(sizes, mask):
+    return mask.astype(jnp.float64) @ sizes
+
+
+@in_double
+def _log_size(sizes, mask):
+    return jnp.log1p(mask.astype(jnp.float64) @ sizes)
