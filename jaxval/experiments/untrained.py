@@ -1,5 +1,6 @@
 """DAVINZ games of several initialisations of one network, as experiments play them."""
 
+import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -11,16 +12,19 @@ from jaxval import models
 from jaxval.discrepancy import KernelSums, kernel_sums, median_distance, rbf_ladder
 from jaxval.games import davinz
 from jaxval.games import kernel_regression as regression
+from jaxval.games.complexity import complexity_of_forms
 from jaxval.games.davinz import Davinz
-from jaxval.kernels import readouts, tangent
+from jaxval.kernels import blocks, readouts, tangent
 from jaxval.types import Dataset, Game, PRNGKey
 
 __all__ = [
     "Untrained",
     "davinz_game",
+    "davinz_of_forms",
     "draw",
     "is_classes",
     "kernel_regression_game",
+    "owner_forms",
     "similarity",
 ]
 
@@ -102,13 +106,72 @@ def davinz_game(
     """
     # Single owners are all that kappa asks about, and aligned blocks know them exactly.
     part = (network.gram, network.residual, data.owner)
-    options = {"zeta": zeta, "relative": True}
+    options: Any = {"zeta": zeta, "relative": True}
     alone = davinz.complexity(*part, block=data.owner, **options)
-    far = davinz.discrepancy(sums)
-    kappa = davinz.kappa_of_singletons(alone, far)
+    kappa = davinz.kappa_of_singletons(alone, davinz.discrepancy(sums))
     whole = davinz.complexity(*part, empty=_mean_of_singles(alone), **options)
-    far = davinz.discrepancy(sums, empty=_mean_of_singles(far))
-    return davinz.davinz(whole, far, kappa=kappa)
+    return davinz.davinz(whole, _far(sums), kappa=kappa)
+
+
+def owner_forms(
+    key: PRNGKey,
+    module: Any,
+    data: Dataset,
+    *,
+    zeta: float,
+    max_rows: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> Float[np.ndarray, " owners"]:
+    r"""$\hat y_i^\top H_{ii}^{-1} \hat y_i$ of each owner, in blocks (appendix B).
+
+    Args:
+      key: of the random weights.
+      module: a network of `jaxval.models`.
+      data: the rows to be valued.
+      zeta: relative to the mean diagonal of the kernel.
+      max_rows: of a block; an owner with more has several.
+      progress: called with (blocks done, blocks in all).
+    """
+    apply_fn = models.apply_fn(module)
+    params = models.init(key, module, data.x)
+    classes = is_classes(data.y)
+    x, y = np.asarray(data.x), np.asarray(data.y)
+    readout = readouts.own_logit if classes else readouts.only
+    kept = blocks.aligned(data.owner, max_rows)
+    done = itertools.count(1)
+
+    def gram(rows):
+        labels = y[rows] if classes else None
+        part = tangent.gram(apply_fn, params, x[rows], labels, readout=readout)
+        if progress is not None:
+            progress(next(done), len(kept))
+        return part
+
+    parts = blocks.block_diagonal_gram(gram, kept)
+    diagonal = [np.trace(np.asarray(g), axis1=1, axis2=2).sum() for g in parts.grams]
+    outputs = jax.jit(apply_fn)(params, data.x)
+    left = davinz.residual(outputs, data.y, "own_logit" if classes else "difference")
+    zeta = zeta * float(sum(diagonal)) / len(x)
+    return blocks.owner_quadratic_forms(parts, left.reshape(-1), zeta, data.owner)
+
+
+def davinz_of_forms(forms: Float[np.ndarray, " owners"], sums: KernelSums) -> Davinz:
+    """DAVINZ's game where every owner's form is known by itself (identity D).
+
+    Args:
+      forms: see `owner_forms`.
+      sums: see `similarity`.
+    """
+    sizes = np.asarray(sums.sizes)
+    empty = float(np.mean(np.sqrt(forms / sizes)))
+    whole = complexity_of_forms(forms, sizes, empty=empty)
+    kappa = davinz.kappa_of_singletons(whole, davinz.discrepancy(sums))
+    return davinz.davinz(whole, _far(sums), kappa=kappa)
+
+
+def _far(sums: KernelSums) -> Game:
+    empty = _mean_of_singles(davinz.discrepancy(sums))
+    return davinz.discrepancy(sums, empty=empty)
 
 
 def kernel_regression_game(
@@ -119,6 +182,7 @@ def kernel_regression_game(
     y_valid: Num[np.ndarray, " m"],
     *,
     ridge: float,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Game:
     """Kernel regression on the tangent kernel of one initialisation.
 
@@ -131,21 +195,21 @@ def kernel_regression_game(
       x_valid: inputs to validate with.
       y_valid: their targets.
       ridge: relative to the mean diagonal of the kernel.
+      progress: called with (tiles done, tiles in all).
     """
     apply_fn = models.apply_fn(module)
     params = models.init(key, module, data.x)
     classes = module.num_outputs if is_classes(data.y) else 1
     readout = readouts.trace(classes) if is_classes(data.y) else readouts.only
-    gram = tangent.gram(apply_fn, params, data.x, readout=readout)
+    gram = tangent.gram(apply_fn, params, data.x, readout=readout, progress=progress)
     across = tangent.gram(apply_fn, params, x_valid, x_other=data.x, readout=readout)
-    targets = (data.y, y_valid)
-    metric = regression.negative_squared_error
-    if is_classes(data.y):
-        targets = tuple(regression.one_hot(np.asarray(y), classes) for y in targets)
+    y, metric = np.asarray(data.y), regression.negative_squared_error
+    if is_classes(y):
+        y, y_valid = (regression.one_hot(each, classes) for each in (y, y_valid))
         metric = regression.accuracy
-    scale = float(np.mean(np.diag(np.asarray(gram))))
+    ridge = ridge * float(np.mean(np.diag(np.asarray(gram))))
     return regression.kernel_regression(
-        gram, across, *targets, data.owner, ridge=ridge * scale, metric=metric
+        gram, across, y, y_valid, data.owner, ridge=ridge, metric=metric
     )
 
 

@@ -1,0 +1,138 @@
+"""Figures 2, 3 and 4 of EcoVal: who is missed most when removed, seen and unseen.
+
+A few hundred points are valued by EcoVal, TMC and Distributional Shapley, leave-one-out
+and trivial rivals; then the most valuable are removed from (or added to) the training
+set first, the model is retrained at each step and scored on held-out data. The same for
+points that came later. Scikit-learn's digits by default, MNIST or CIFAR-10 from a data
+folder at the paper's scale.
+"""
+
+import dataclasses
+import functools
+import pathlib
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxval import ecoval, evaluation
+from jaxval.evaluation.curves import steps_of
+from jaxval.experiments import ecoval_data, ecoval_methods
+from jaxval.experiments.contract import SILENT, Context, Result
+from jaxval.experiments.ecoval_report import Drawn, report
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """Which data, which utility, how often."""
+
+    data: Literal["digits", "mnist", "cifar10"] = "digits"
+    """Scikit-learn's digits, or a set of the data folder."""
+    data_dir: pathlib.Path | None = None
+    """Folder with mnist.npz or cifar10.npz; the environment's JAXVAL_DATA if left out."""
+    utility: Literal["logistic", "ridge"] = "logistic"
+    """Accuracy of logistic regression, or of ridge regression, which needs no training."""
+    embedding: Literal["network", "pca"] = "network"
+    """The last hidden layer of a small CNN trained on other images, or their PCA."""
+    dims: int = 32
+    """Principal components of the embedding."""
+    epochs: int = 10
+    """Of the network's training."""
+    clusters: int = 30
+    """Components of the Gaussian mixture."""
+    per_cluster: int = 2
+    """Representatives that each cluster sends to TMC Shapley."""
+    members_from_pool: bool = False
+    """Take EcoVal's n_c and sums over the whole distribution, not over the 200 points."""
+    permutations: float = 3.0
+    """Permutations for each point of TMC Shapley; the paper's 3."""
+    iterations: int = 600
+    """Sets that Distributional Shapley draws."""
+    draws: int = 3
+    """Deals of the data to average over."""
+    steps: int = 20
+    """Points of each curve."""
+    seed: int = 0
+    """Deals the data and feeds every method."""
+
+    def __post_init__(self):
+        """Numbers that nothing else would look at in time."""
+        for name in (
+            "dims",
+            "epochs",
+            "clusters",
+            "per_cluster",
+            "iterations",
+            "draws",
+        ):
+            if getattr(self, name) < 1:
+                raise ValueError(
+                    f"--{name.replace('_', '-')} must be at least 1; got "
+                    f"{getattr(self, name)}."
+                )
+
+
+def run(config: Config, context: Context = SILENT) -> Result:
+    """Embed once; value, remove and add for each draw; average."""
+    context.note(f"embedding {config.data} ({config.embedding}, {config.dims} dims)")
+    known = ecoval_data.material(
+        config.data, config.data_dir, config.embedding, config.dims, config.epochs,
+        config.seed,
+    )  # fmt: skip
+    key = jax.random.fold_in(jax.random.key(config.seed), 1)
+    drawn = []
+    for number in range(config.draws):
+        with context.progress(f"draw {number + 1} of {config.draws}") as update:
+            drawn.append(_draw(jax.random.fold_in(key, number), config, known, update))
+    return report(config, known, drawn)
+
+
+def _draw(key, config: Config, known: ecoval_data.Material, update) -> Drawn:
+    deal_key, value_key, tie_key = jax.random.split(key, 3)
+    draw = ecoval_data.deal(deal_key, known)
+    given = ecoval_methods.problem(draw, config.utility, known.classes)
+    settings = ecoval.Settings(
+        mixture=ecoval.Mixture(num_clusters=config.clusters),
+        per_cluster=config.per_cluster,
+        members_from_pool=config.members_from_pool,
+    )
+    effort = ecoval_methods.Effort(settings, config.permutations, config.iterations)
+    valued = ecoval_methods.value(value_key, given, effort, update)
+    seen_game = _in_chunks(given.held_out(*draw.points), 64)
+    unseen_game = _in_chunks(given.held_out(*draw.unseen), 4)
+    breaks = lambda values, key: np.asarray(jax.random.uniform(key, values.shape))
+    seen, added, unseen = {}, {}, {}
+    for place, (name, values) in enumerate(valued.values.items()):
+        tie = valued.tie_break.get(name)
+        tie = breaks(values, jax.random.fold_in(tie_key, place)) if tie is None else tie
+        curve = functools.partial(
+            _curve, seen_game, values, tie, steps_of(len(values), config.steps)
+        )
+        seen[name] = curve(evaluation.removal_curve)
+        added[name] = curve(evaluation.addition_curve)
+        update(place, len(valued.values), "curves")
+    for place, (name, values) in enumerate(valued.unseen.items()):
+        tie = breaks(values, jax.random.fold_in(tie_key, 100 + place))
+        steps = steps_of(len(values), config.steps)
+        # Nothing left is the constant model: the curve ends one step before it.
+        unseen[name] = _curve(
+            unseen_game, values, tie, steps[:-1], evaluation.removal_curve
+        )
+        update(place, len(valued.unseen), "curves of unseen points")
+    return Drawn(valued, seen, added, unseen)
+
+
+def _curve(game, values, tie, steps, kind):
+    return kind(game, values, tie_break=tie, steps=steps)
+
+
+def _in_chunks(game, size):
+    """The game with its batches of scores compiled once, for any number of masks."""
+
+    @jax.jit
+    def scores(game, masks):
+        return jax.lax.map(game.score, masks, batch_size=size)
+
+    ask = lambda masks: scores(game, jnp.asarray(masks))
+    return dataclasses.replace(game, fast_scores=ask)

@@ -1,0 +1,186 @@
+"""The valuations that the `ecoval` experiment compares, and what each one costs."""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from jaxval import ecoval
+from jaxval.ecoval import Fitted, Points, leave_cluster_out, utilities
+from jaxval.experiments.ecoval_data import Draw
+from jaxval.experiments.machine import timed
+from jaxval.semivalues import distributional, point_scores, value_models
+from jaxval.types import ValueEstimate
+
+__all__ = [
+    "VARIANTS",
+    "Effort",
+    "Problem",
+    "Valued",
+    "unseen_methods",
+    "value",
+]
+
+VARIANTS = {
+    "ecoval": ecoval.FULL,
+    "ecoval, no alpha": ecoval.NO_ALPHA,
+    "ecoval, no beta": ecoval.NO_BETA,
+    "cluster mean only": ecoval.NO_ADJUSTMENT,
+}
+"""Figure 4's; without any adjustment a point is worth its cluster's mean."""
+
+
+class Effort(NamedTuple):
+    """How hard to try."""
+
+    settings: ecoval.Settings
+    permutations: float
+    iterations: int
+
+
+class Problem(NamedTuple):
+    """One draw and its two utilities, of validation and of held-out data."""
+
+    draw: Draw
+    utility: ecoval.pipeline.Utility
+    held_out: ecoval.pipeline.Utility
+    cluster_game: ecoval.pipeline.ClusterGame | None
+    classes: int
+
+
+class Valued(NamedTuple):
+    """What one draw gave.
+
+    Attributes:
+      values: of the points, by method.
+      tie_break: decides among equal values, by method; the others get chance.
+      unseen: values of the unseen points, by method.
+      fitted: EcoVal.
+      tmc: Shapley values and their standard errors.
+      runs: training runs, by method.
+      seconds: by method.
+      game_score: the utility of all points.
+    """
+
+    values: dict[str, Float[np.ndarray, " n"]]
+    tie_break: dict[str, Float[np.ndarray, " n"]]
+    unseen: dict[str, Float[np.ndarray, " m"]]
+    fitted: Fitted
+    tmc: ValueEstimate
+    runs: dict[str, int]
+    seconds: dict[str, float]
+
+
+def problem(draw: Draw, kind: str, classes: int) -> Problem:
+    """The utilities of one draw: logistic regression, or ridge in closed form."""
+    if kind == "ridge":
+        closed = utilities.closed_form(draw.valid, classes)
+        other = utilities.closed_form(draw.held_out, classes)
+        return Problem(
+            draw, closed.utility, other.utility, closed.cluster_game, classes
+        )
+    make = utilities.logistic
+    return Problem(draw, make(draw.valid), make(draw.held_out), None, classes)
+
+
+def value(
+    key: jax.Array, given: Problem, effort: Effort, progress: Callable[..., None]
+) -> Valued:
+    """Value the points of one draw by every method."""
+    keys = jax.random.split(key, 5)
+    draw, seconds, runs = given.draw, {}, {}
+    game = given.utility(*draw.points)
+    sampled = ecoval.truncated_permutations(
+        effort.permutations,
+        progress=lambda at: progress(
+            int(at.estimate.counts.min()),
+            int(effort.permutations * len(draw.points.x)),
+            "TMC Shapley",
+        ),
+    )
+    with timed(seconds, "ecoval"):
+        fitted = ecoval.fit(
+            keys[0],
+            given.utility,
+            draw.points,
+            draw.pool,
+            settings=effort.settings,
+            cluster_game=given.cluster_game,
+        )
+        parts = {name: ecoval.values(fitted, terms) for name, terms in VARIANTS.items()}
+    runs["ecoval"] = fitted.cost.total
+    runs["cluster mean only"] = runs["ecoval, no alpha"] = fitted.cost.clusters
+    runs["ecoval, no beta"] = runs["ecoval"]
+    with timed(seconds, "TMC Shapley"):
+        tmc, runs["TMC Shapley"] = sampled(keys[1], game)
+    with timed(seconds, "Distributional Shapley"):
+        distributed = _distributional(keys[2], given, effort, progress)
+    runs["Distributional Shapley"] = effort.iterations * (1 + len(draw.points.x))
+    with timed(seconds, "leave-one-out"):
+        alone = jax.jit(lambda game: game.leave_one_out_scores())(game)
+        lost = float(alone.full) - np.asarray(alone.without)
+    closed = given.cluster_game is not None
+    runs["leave-one-out"] = 0 if closed else 1 + len(lost)
+    by_class = _class_means(given)
+    runs["class mean only"] = 0 if closed else 1 + given.classes
+    cluster = np.asarray(fitted.points.cluster)
+    size = np.bincount(cluster, minlength=fitted.clustering.num_clusters)
+    values = {name: np.asarray(part.values) for name, part in parts.items()}
+    values |= {
+        "TMC Shapley": np.asarray(tmc.values),
+        "Distributional Shapley": np.asarray(distributed.values),
+        "leave-one-out": lost,
+        "class mean only": by_class(draw.points),
+        "rare cluster first": -1.0 * size[cluster],
+        "random": np.asarray(jax.random.uniform(keys[3], (len(lost),))),
+    }
+    ties = {name: np.asarray(part.preference) for name, part in parts.items()}
+    unseen = unseen_methods(keys[4], given, fitted, distributed, by_class, size)
+    return Valued(values, ties, unseen, fitted, tmc, runs, seconds)
+
+
+def unseen_methods(key, given, fitted, distributed, by_class, size):
+    """Values of points that no method has scored."""
+    draw = given.draw
+    x, y = draw.unseen
+    named = {
+        name: np.asarray(ecoval.unseen_values(fitted, draw.unseen, terms=terms).values)
+        for name, terms in VARIANTS.items()
+    }
+    predict = value_models.best_per_class(3)(*draw.points, distributed.values)
+    named["Distributional Shapley"] = predict(x, y)
+    named["class mean only"] = by_class(draw.unseen)
+    named["rare cluster first"] = -1.0 * size[fitted.clustering.assign(x)]
+    named["random"] = np.asarray(jax.random.uniform(key, (len(x),)))
+    return named
+
+
+def _distributional(key, given, effort, progress) -> ValueEstimate:
+    draw, n = given.draw, len(given.draw.points.x)
+    if given.cluster_game is None:
+        scores = point_scores.logistic(
+            draw.pool, draw.points, draw.valid, batch_size=25
+        )
+    else:
+        together = Points(
+            *map(np.concatenate, zip(draw.pool, draw.points, strict=True))
+        )
+        game = given.utility(*together)
+        scores = point_scores.from_game(game, len(draw.pool.x), batch_size=25)
+    estimator = distributional.distributional_shapley(scores, len(draw.pool.x), n, n)
+    say = functools.partial(progress, status="Distributional Shapley")
+    return distributional.run(
+        key, estimator, effort.iterations, progress=lambda a, b: say(a, b)
+    )
+
+
+def _class_means(given: Problem) -> Callable[[Points], Float[np.ndarray, " n"]]:
+    """A point is worth its class's leave-out value, divided by the class's size."""
+    labels = np.asarray(given.draw.points.y)
+    game = given.utility(*given.draw.points)
+    worth = leave_cluster_out(game, labels, given.classes).values
+    each = worth / np.maximum(np.bincount(labels, minlength=given.classes), 1)
+    return lambda points: each[np.asarray(points.y)]

@@ -1,0 +1,160 @@
+"""EcoVal on a person's own rows: clusters first, points and owners from them."""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxval import ecoval
+from jaxval.datasets.tables import CLASSIFICATION
+from jaxval.datasets.tables import Table as Data
+from jaxval.experiments import untrained
+from jaxval.experiments.contract import Context
+from jaxval.experiments.value_estimate import Found
+from jaxval.games import convex, davinz
+from jaxval.reporting import Column, Table
+from jaxval.semivalues import exact, intervals
+from jaxval.types import Dataset, PRNGKey, ValueEstimate
+
+__all__ = ["play"]
+
+_MAX_CLUSTERS = 30
+_MAX_DIMENSIONS = 16
+
+
+def play(key: PRNGKey, config: Any, data: Data, context: Context) -> Found:
+    """Fit EcoVal once a seed and sum the values of each owner's points.
+
+    Args:
+      key: of the mixtures, the representatives and their orders.
+      config: of `value`.
+      data: a person's table.
+      context: for progress.
+    """
+    if config.semivalue != "shapley" or config.estimator != "auto":
+        raise ValueError(
+            "--game ecoval is a method of its own: leave --semivalue and --estimator "
+            "out."
+        )
+    embed = _embedding(data)
+    points = ecoval.Points(embed(data.dataset.x), np.asarray(data.dataset.y))
+    later = _later(config, data, embed)
+    mine, theirs, sentences, runs = [], [], [], 0
+    with context.progress("EcoVal, fits") as update:
+        for seed in range(config.seeds):
+            fitted = ecoval.fit(
+                jax.random.fold_in(key, seed),
+                _utility(data, embed),
+                points,
+                settings=_settings(len(points.x)),
+                cluster_game=_cluster_game(data, embed),
+            )
+            allocation = ecoval.values(fitted)
+            mine.append(np.asarray(allocation.values, float))
+            runs += sum(fitted.cost[:2])
+            if later is not None:
+                theirs.append(np.asarray(ecoval.unseen_values(fitted, later).values))
+            if seed == 0:
+                sentences = ecoval.report(fitted, allocation).sentences()
+            update(seed + 1, config.seeds)
+    tables = {"points": _points_table(data, np.stack(mine))}
+    if later is not None:
+        tables["unseen"] = _unseen_table(np.stack(theirs))
+    extras = {"tables": tables, "sentences": sentences}
+    return _found(data, np.stack(mine), runs, extras)
+
+
+def _embedding(data: Data):
+    """Principal components of the rows; as they are where they are few."""
+    x = np.asarray(data.dataset.x, np.float64).reshape(len(data.dataset.x), -1)
+    if x.shape[1] <= _MAX_DIMENSIONS:
+        return lambda rows: np.asarray(rows, np.float64).reshape(len(rows), -1)
+    centre = x.mean(0)
+    _, _, axes = np.linalg.svd(x - centre, full_matrices=False)
+    axes = axes[: min(_MAX_DIMENSIONS, len(axes))].T
+    flat = lambda rows: np.asarray(rows, np.float64).reshape(len(rows), -1)
+    return lambda rows: (flat(rows) - centre) @ axes
+
+
+def _later(config, data: Data, embed) -> ecoval.Points | None:
+    if config.unseen is None:
+        return None
+    x, y = data.encode(config.unseen)
+    return ecoval.Points(embed(x), np.asarray(y))
+
+
+def _settings(rows: int) -> ecoval.Settings:
+    clusters = max(2, min(_MAX_CLUSTERS, rows // 10))
+    return ecoval.Settings(mixture=ecoval.Mixture(num_clusters=clusters))
+
+
+def _utility(data: Data, embed):
+    """Logistic or ridge regression on the embedded points, on the validation rows."""
+    x_valid, y_valid = embed(data.x_valid), np.asarray(data.y_valid)
+    game = convex.logistic if data.task == CLASSIFICATION else convex.ridge
+    return lambda x, y: game(Dataset(x, y, np.arange(len(x))), x_valid, y_valid)
+
+
+def _cluster_game(data: Data, embed):
+    x_valid, y_valid = embed(data.x_valid), np.asarray(data.y_valid)
+    game = convex.logistic if data.task == CLASSIFICATION else convex.ridge
+    return lambda points, cluster, count: game(
+        Dataset(points.x, points.y, np.asarray(cluster)), x_valid, y_valid
+    )
+
+
+def _points_table(data: Data, draws) -> Table:
+    owners = [data.owner_names[i] for i in np.asarray(data.dataset.owner)]
+    return Table(
+        "Values of the training rows",
+        (Column("owner", owners), Column("ecoval", *_mean(draws))),
+    )
+
+
+def _unseen_table(draws) -> Table:
+    return Table(
+        "Values of the rows that came later",
+        (
+            Column("row", np.arange(1, draws.shape[1] + 1)),
+            Column("ecoval", *_mean(draws)),
+        ),
+    )
+
+
+def _mean(draws):
+    if len(draws) < 2:
+        return draws[0], np.full(draws.shape[1], np.nan)
+    return draws.mean(0), draws.std(0, ddof=1) / np.sqrt(len(draws))
+
+
+def _found(data: Data, points, runs: int, extras) -> Found:
+    owner, players = np.asarray(data.dataset.owner), len(data.owner_names)
+    draws = np.stack([ecoval.owner_sums(each, owner) for each in points])
+    values, errors = _mean(draws)
+    covariance = np.zeros((players, players))
+    if len(draws) > 1:
+        covariance = np.atleast_2d(np.cov(draws.T)) / len(draws)
+    found = ValueEstimate(values, errors, np.full(players, len(draws)))
+    sizes = data.dataset.sizes
+    far = -davinz.discrepancy(untrained.similarity(data.dataset, data.x_valid))
+    return Found(
+        found,
+        intervals.rank_confidence(found, covariance),
+        np.zeros(players),
+        how="EcoVal on principal components, sums over each owner's rows",
+        unit=(
+            "validation accuracy of logistic regression"
+            if data.task == CLASSIFICATION
+            else "minus the mean squared error of ridge regression"
+        ),
+        sampled=f"{len(draws)} fits" if len(draws) > 1 else "",
+        rivals={
+            "size only": sizes / sizes.sum(),
+            "discrepancy, leave-one-out": np.asarray(exact.leave_one_out(far).values),
+            "random": np.random.default_rng(0).normal(size=players),
+        },
+        worth=None,
+        utility_calls=runs,
+        draws=draws,
+        extras=extras,
+    )
