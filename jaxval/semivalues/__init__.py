@@ -1,7 +1,11 @@
 """Semi-values: weights, exact enumeration, and estimators with true error bars."""
 
 from jaxval.semivalues import (
+    adjusted,
     exact,
+    intervals,
+    least_squares,
+    msr,
     orders,
     permutation,
     stopping,
@@ -19,8 +23,12 @@ __all__ = [
     "Estimator",
     "Outcome",
     "Status",
+    "adjusted",
     "exact",
+    "intervals",
+    "least_squares",
     "merge",
+    "msr",
     "orders",
     "permutation",
     "run",

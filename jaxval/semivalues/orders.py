@@ -7,6 +7,7 @@ drawn jointly, the block is the unit of the standard error.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -14,16 +15,17 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from jaxval._checks import check
+from jaxval.precision import in_double
 from jaxval.types import PRNGKey
 
-__all__ = ["Draw", "antithetic", "orthogonal", "rotations", "uniform"]
+__all__ = ["Draw", "antithetic", "orthogonal", "rotations", "shuffles", "uniform"]
 
 Draw = Callable[[PRNGKey, int], Int[Array, "orders n"]]
 
 
 def uniform(key: PRNGKey, num_players: int) -> Int[Array, "1 n"]:
     """One uniformly random order."""
-    return jax.random.permutation(key, num_players)[None, :]
+    return shuffles(key, 1, num_players)
 
 
 def antithetic(key: PRNGKey, num_players: int) -> Int[Array, "2 n"]:
@@ -40,6 +42,7 @@ def antithetic(key: PRNGKey, num_players: int) -> Int[Array, "2 n"]:
     return jnp.concatenate([order, order[:, ::-1]])
 
 
+@functools.lru_cache
 def orthogonal(num_directions: int) -> Draw:
     r"""Quasi-random orders from orthogonal directions, each with its reverse.
 
@@ -60,13 +63,16 @@ def orthogonal(num_directions: int) -> Draw:
     def draw(key: PRNGKey, num_players: int) -> Int[Array, "orders n"]:
         count = max(min(num_directions, num_players - 1), 1)
         normals = jax.random.normal(key, (num_players, count))
-        directions, _ = jnp.linalg.qr(normals - normals.mean(0, keepdims=True))
+        q, r = jnp.linalg.qr(normals - normals.mean(0, keepdims=True))
+        # Without the signs of R the directions lean to where the algorithm puts them.
+        directions = q * jnp.sign(jnp.diag(r))[None, :]
         order = jnp.argsort(directions.T, axis=1)
         return jnp.concatenate([order, order[:, ::-1]])
 
     return draw
 
 
+@functools.lru_cache
 def rotations(num_rotations: int) -> Draw:
     r"""Stratified by size: one random order, turned to equally spaced starts.
 
@@ -86,9 +92,16 @@ def rotations(num_rotations: int) -> Draw:
 
     def draw(key: PRNGKey, num_players: int) -> Int[Array, "orders n"]:
         count = min(num_rotations, num_players)
-        order = jax.random.permutation(key, num_players)
+        order = shuffles(key, 1, num_players)[0]
         starts = (jnp.arange(count) * num_players) // count
         places = (starts[:, None] + jnp.arange(num_players)[None, :]) % num_players
         return order[places]
 
     return draw
+
+
+@in_double
+def shuffles(key: PRNGKey, count: int, num_players: int) -> Int[Array, "{count} n"]:
+    """Independent uniform orders, by sorting 64 random bits a player: no ties."""
+    bits = jax.random.bits(key, (count, num_players), jnp.uint64)
+    return jnp.argsort(bits, axis=1)

@@ -2,11 +2,13 @@ r"""Permutation sampling: walk random orders, pay each player for its arrival.""
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int
 
 from jaxval import masks
@@ -69,10 +71,7 @@ def estimator(
       sampling*, 2009.
     """
     share = _weights.size_distribution(_weights.resolve(weights, num_players))
-    factors = float64(num_players * share)
-    sample = in_double(
-        lambda key, game, ends: walk(draw(key, num_players), game, ends, factors)
-    )
+    sample = Partial(_drawing(draw, num_players), float64(num_players * share))
     name = name or getattr(draw, "__qualname__", repr(draw))
     single = draw is _orders.uniform
     return from_units(
@@ -147,18 +146,28 @@ def prefix_scores(
 def from_units(settings: str, unit: str, num_players: int, sample: Any) -> Estimator:
     """An estimator whose samples are independent, unbiased units."""
     check(num_players >= 1, f"num_players must be at least 1; got {num_players}.")
-
-    def fold(state: Units, drawn: Walk) -> Units:
-        return _estimator.fold_units(state, drawn.units, drawn.calls)
-
     return Estimator(
         settings=settings,
         unit=unit,
         init=lambda ends: _estimator.no_units(num_players),
         sample=sample,
-        fold=fold,
+        fold=_fold,
         estimate=_estimator.estimate,
         covariance=_estimator.covariance,
         merge=_estimator.merge_units,
         calls=lambda state: state.calls,
     )
+
+
+@functools.lru_cache
+def _drawing(draw, num_players):
+    # The same function each time, so that its compiled programs are found again.
+    @in_double
+    def sample(factors, key, game, ends):
+        return walk(draw(key, num_players), game, ends, factors)
+
+    return sample
+
+
+def _fold(state: Units, drawn: Walk) -> Units:
+    return _estimator.fold_units(state, drawn.units, drawn.calls)

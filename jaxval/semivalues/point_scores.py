@@ -10,6 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.scipy.linalg import cho_solve
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int, Num
 
@@ -18,7 +19,14 @@ from jaxval.precision import float64, in_double
 from jaxval.training import convex
 from jaxval.types import Game
 
-__all__ = ["PointScores", "from_counts", "from_game", "logistic", "with_class_rule"]
+__all__ = [
+    "PointScores",
+    "from_counts",
+    "from_game",
+    "logistic",
+    "ridge",
+    "with_class_rule",
+]
 
 PointScores = Callable[[Int[Array, " most"], Int[Array, ""]], Float[Array, " n+1"]]
 """`(rows, size)` to $U(S)$ and then $U(S + z)$ of each point $z$ to be valued.
@@ -205,3 +213,62 @@ def _logistic_scores(settings, arrays, rows, size):
 def _share(hits):
     # The mean of truth values would be in single precision.
     return jnp.mean(hits.astype(jnp.float64), axis=0)
+
+
+class _Ridge(NamedTuple):
+    x_pool: Float[Array, "pool p"]
+    y_pool: Float[Array, "pool k"]
+    x: Float[Array, "n p"]
+    y: Float[Array, "n k"]
+    x_valid: Float[Array, "v p"]
+    y_valid: Float[Array, "v k"]
+    ridge: Float[Array, ""]
+
+
+def ridge(
+    pool: tuple[Num[np.ndarray, "pool p"], Num[np.ndarray, "pool k"]],
+    points: tuple[Num[np.ndarray, "n p"], Num[np.ndarray, "n k"]],
+    valid: tuple[Num[np.ndarray, "v p"], Num[np.ndarray, "v k"]],
+    *,
+    ridge: float,
+    metric: Callable[[Array, Array], Array],
+) -> PointScores:
+    r"""Ridge regression, all points at the price of one solve.
+
+    With $M = (X_S^\top X_S + \lambda I)^{-1}$ and $W = M X_S^\top Y_S$, a point joins by
+
+    $$W_z = W + \frac{M x_z (y_z - W^\top x_z)^\top}{1 + x_z^\top M x_z}.$$
+
+    Args:
+      pool: features (append a column of ones for a constant) and one row of targets
+        each, that $S$ is drawn from.
+      points: likewise, to be valued.
+      valid: likewise, to score with.
+      ridge: $\lambda$.
+      metric: of predictions and targets of all validation rows.
+    """
+    for name, (x, y) in {"pool": pool, "points": points, "valid": valid}.items():
+        same_length(**{f"{name} inputs": x, f"{name} targets": y})
+    positive("ridge", ridge)
+    flat = [
+        float64(np.asarray(part)) for pair in (pool, points, valid) for part in pair
+    ]
+    return Partial(
+        functools.partial(_ridge_scores, metric), _Ridge(*flat, float64(ridge))
+    )
+
+
+@in_double
+def _ridge_scores(metric, arrays, rows, size):
+    there = (jnp.arange(len(rows)) < size)[:, None]
+    x, y = arrays.x_pool[rows] * there, arrays.y_pool[rows] * there
+    gram = x.T @ x + arrays.ridge * jnp.eye(x.shape[1])
+    factor = (jnp.linalg.cholesky(gram), True)
+    weights = cho_solve(factor, x.T @ y)
+    turned = cho_solve(factor, arrays.x.T)
+    leverage = 1.0 + jnp.sum(arrays.x.T * turned, axis=0)
+    miss = (arrays.y - arrays.x @ weights) / leverage[:, None]
+    base, reach = arrays.x_valid @ weights, arrays.x_valid @ turned
+    joined = lambda z: metric(base + z[0][:, None] * z[1][None, :], arrays.y_valid)
+    each = jax.vmap(joined)((reach.T, miss))
+    return jnp.concatenate([metric(base, arrays.y_valid)[None], each])

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
+from jax.tree_util import Partial
 from jaxtyping import Float
 
 from jaxval._checks import check
@@ -216,18 +217,25 @@ def _round(estimator, game, key, state, start, count, mesh, batch):
     if game.on_host:
         keys = [jax.random.fold_in(key, start + i) for i in range(count)]
         for k in keys:
-            state = _fold_one(estimator.fold, state, estimator.sample(k, game, known))
+            drawn = estimator.sample(k, game, known)
+            state = _fold_one(_partial(estimator.fold), state, drawn)
         return state
     index = jnp.arange(start, start + count, dtype=jnp.uint32)
-    samples = _sampler(estimator.sample, mesh, batch)(key, index, game, known)
+    sample = _partial(estimator.sample)
+    samples = _sampler(mesh, batch)(sample, key, index, game, known)
     if mesh is not None:
         samples = jax.device_put(samples, mesh.devices.flat[0])
-    return _fold_all(estimator.fold, state, samples)
+    return _fold_all(_partial(estimator.fold), state, samples)
+
+
+def _partial(fn) -> Partial:
+    # Arrays of a Partial are arguments, not constants: one program for all weights.
+    return fn if isinstance(fn, Partial) else Partial(fn)
 
 
 @functools.lru_cache(maxsize=128)
-def _sampler(sample, mesh, batch):
-    def draw(key, index, game, known):
+def _sampler(mesh, batch):
+    def draw(sample, key, index, game, known):
         one = lambda i: sample(jax.random.fold_in(key, i), game, known)
         return jax.lax.map(one, index, batch_size=None if batch == 1 else batch)
 
@@ -238,27 +246,27 @@ def _sampler(sample, mesh, batch):
         jax.shard_map(
             draw,
             mesh=mesh,
-            in_specs=(everywhere, axis, everywhere, everywhere),
+            in_specs=(everywhere, everywhere, axis, everywhere, everywhere),
             out_specs=axis,
             check_vma=False,
         )
     )
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@jax.jit
 def _fold_all(fold, state, samples):
     step = lambda state, sample: (fold(state, sample), None)
     return jax.lax.scan(step, state, samples)[0]
 
 
-_fold_one = jax.jit(lambda fold, state, sample: fold(state, sample), static_argnums=0)
+_fold_one = jax.jit(lambda fold, state, sample: fold(state, sample))
+_ask = jax.jit(lambda e, c, state: (e(state), c(state)))
 _scores = jax.jit(lambda game, members: game.scores(members))
 
 
 def _status(estimator, state, steps, seconds) -> Status:
-    estimate = ValueEstimate(*(np.asarray(part) for part in estimator.estimate(state)))
-    covariance = estimator.covariance(state)
-    covariance = None if covariance is None else np.asarray(covariance)
+    told = _ask(_partial(estimator.estimate), _partial(estimator.covariance), state)
+    estimate, covariance = jax.tree.map(np.asarray, told)
     calls = int(estimator.calls(state))
     return Status(estimate, covariance, calls, steps, seconds)
 

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Int
 from jaxval._checks import check, positive
 from jaxval.precision import in_double
 from jaxval.semivalues import estimator as _estimator
+from jaxval.semivalues import orders as _orders
 from jaxval.semivalues import permutation
 from jaxval.semivalues.estimator import Ends, Estimator, Units
 from jaxval.types import Game, PRNGKey
@@ -127,8 +128,7 @@ def estimator(
 
     @in_double
     def sample(key: PRNGKey, game: Game, ends: Ends) -> Drawn:
-        keys = jax.random.split(key, permutations)
-        orders = jax.vmap(lambda k: jax.random.permutation(k, num_players))(keys)
+        orders = _orders.shuffles(key, permutations, num_players)
         width = band(ends)
         if game.fast_prefixes is not None:
             scores = permutation.prefix_scores(orders, game, ends)
