@@ -105,7 +105,7 @@ def apply_with_state(module: nn.Module) -> StatefulApplyFn:
 
     Example:
       >>> from jaxval import models
-      >>> net, x = models.cnn(norm=True), jax.numpy.ones((4, 8, 8, 1))
+      >>> net, x = models.mlp([8], 10, norm=True), jax.numpy.ones((4, 3))
       >>> params, state = init_with_state(jax.random.key(0), net, x)
       >>> present = jax.numpy.array([True, True, False, False])
       >>> outputs, state = apply_with_state(net)(params, state, x, True, present)
