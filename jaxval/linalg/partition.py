@@ -149,7 +149,7 @@ def _loss(factor, z, start, stop):
 def _square(v):
     r"""The lower triangle of $I + V^\top V$, a strip of columns at a time."""
     width = v.shape[1]
-    step = max(256, -(-width // 8))
+    step = max(512, -(-width // 8))
     out = jnp.eye(width)
     for a in range(0, width, step):
         strip = jnp.matmul(v[:, a:].T, v[:, a : a + step], precision="highest")
