@@ -28,6 +28,7 @@ from jaxval.training import (
     Network,
     Recipe,
     accuracy,
+    cross_entropy,
     on_cpu,
     predict,
     run_bytes,
@@ -164,6 +165,8 @@ def seed_scores(
     recipe = Recipe() if recipe is None else recipe
     num_players = _check_data(data, x_valid, y_valid, seeds)
     platform = (jax.devices() if mesh is None else mesh.devices.ravel())[0].platform
+    if recipe.loss is cross_entropy:
+        _check_classes(network, x_valid, y=data.y, y_valid=y_valid)
     network = on_cpu(network) if platform == "cpu" else network
     arrays = _Arrays(
         jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(seeds)),
@@ -312,6 +315,21 @@ def _check_data(data, x_valid, y_valid, seeds):
     for name, array in arrays.items():
         finite(name, array)
     return groups("owner", data.owner)
+
+
+def _check_classes(network, x_valid, **labels):
+    rows = jax.ShapeDtypeStruct(x_valid[:1].shape, jnp.asarray(x_valid[:1]).dtype)
+    variables = jax.eval_shape(network.init, jax.random.key(0))
+    count = jax.eval_shape(network.apply, variables, rows).shape[1]
+    for name, y in labels.items():
+        y = np.asarray(y)
+        good = np.issubdtype(y.dtype, np.integer) and y.min() >= 0 and y.max() < count
+        check(
+            bool(good),
+            f"{name} must hold class numbers 0 to {count - 1} as integers, one for "
+            f"each output of the network; got {y.min()} to {y.max()} of {y.dtype}. Set "
+            "num_outputs, or the recipe's loss.",
+        )
 
 
 def _class_table(data, y_valid):

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, Num
 
 from jaxval.types import Scalar
@@ -24,8 +25,11 @@ MetricFn = Callable[[Float[Array, "n outputs"], Num[Array, "n ..."]], Scalar]
 """Outputs and targets of the validation set to one number, the larger the better."""
 
 
+Labels = Int[Array, " n"] | Int[np.ndarray, " n"]
+
+
 def cross_entropy(
-    outputs: Float[Array, "n outputs"], labels: Int[Array, " n"]
+    outputs: Float[Array, "n outputs"], labels: Labels
 ) -> Float[Array, " n"]:
     r"""$-\log \mathrm{softmax}(f(x_i))_{y_i}$ of each sample.
 
@@ -33,12 +37,13 @@ def cross_entropy(
       >>> cross_entropy(jnp.zeros((1, 2)), jnp.array([1])).round(4).tolist()
       [0.6930999755859375]
     """
-    chosen = jnp.take_along_axis(outputs, labels[:, None], axis=1)[:, 0]
+    chosen = jnp.take_along_axis(outputs, jnp.asarray(labels)[:, None], axis=1)[:, 0]
     return jax.nn.logsumexp(outputs, axis=1) - chosen
 
 
 def squared_error(
-    outputs: Float[Array, "n outputs"], targets: Num[Array, "n ..."]
+    outputs: Float[Array, "n outputs"],
+    targets: Num[Array, "n ..."] | Num[np.ndarray, "n ..."],
 ) -> Float[Array, " n"]:
     r"""$\tfrac1c \lVert f(x_i) - y_i \rVert^2$ of each sample, $c$ outputs each.
 
@@ -49,14 +54,18 @@ def squared_error(
     return jnp.mean((outputs - targets.reshape(outputs.shape)) ** 2, axis=1)
 
 
-def accuracy(outputs: Float[Array, "n outputs"], labels: Int[Array, " n"]) -> Scalar:
+def accuracy(outputs: Float[Array, "n outputs"], labels: Labels) -> Scalar:
     """The share of samples whose largest output is that of their class.
 
     Example:
       >>> float(accuracy(jnp.eye(2), jnp.array([0, 0])))
       0.5
     """
-    return jnp.mean(jnp.argmax(outputs, axis=1) == labels)
+    # argmax can't be traced in double precision and lowered in single, as games are.
+    classes = jnp.arange(outputs.shape[1], dtype=jnp.int32)[None, :]
+    is_largest = outputs == outputs.max(axis=1, keepdims=True)
+    named = jnp.min(jnp.where(is_largest, classes, outputs.shape[1]), axis=1)
+    return jnp.mean(named == jnp.asarray(labels))
 
 
 def negative(loss: LossFn) -> MetricFn:
