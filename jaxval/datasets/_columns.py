@@ -27,6 +27,7 @@ MISSING_LEVEL = "missing"
 # A column is taken for numbers with a slip in it, and refused, from this share on.
 _MOSTLY = 0.9
 _MAX_LEVELS = 100
+_FEW_LEVELS = 10
 
 
 class Numeric(NamedTuple):
@@ -84,11 +85,13 @@ def fit_column(cells: Cells, name: str, declared: str | None) -> Column | None:
     if kind == "categorical":
         levels = np.unique(_words(cells, name).astype(str)).tolist()
         rows = len(cells.lines)
+        many = len(levels) > max(_MAX_LEVELS, rows // 20)
+        unlike = len(levels) > max(_FEW_LEVELS, rows // 2)
         require(
-            declared is not None or len(levels) <= max(_MAX_LEVELS, rows // 20),
+            declared is not None or not (many or unlike),
             f"{cells.source}: column {name!r} has {len(levels)} different values in "
-            f"{rows} rows; is it a name? Leave it out (drop), or declare it "
-            "(categorical).",
+            f"{rows} rows, such as {levels[0]!r}: names, dates, numbers with a comma? "
+            "Correct it, leave it out (drop), or declare it (categorical).",
         )
         return Categorical(name, tuple(levels)) if len(levels) > 1 else None
     values = numbers(cells, name, "a numeric column")

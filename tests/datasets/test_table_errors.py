@@ -141,6 +141,13 @@ def test_too_few_rows_and_columns(refuse):
     )
 
 
+def test_columns_of_names_and_of_decimal_commas(refuse):
+    header = "a;b;word;who;y"
+    rows = [row.replace(",", ";").replace(".", ",") for row in ROWS]
+    message = "column 'a' has 16 different values in 16 rows, such as '0,0': names"
+    refuse(message, rows, header=header)
+
+
 def test_files_that_are_no_tables(key, tmp_path, refuse):
     refuse("line 7 has 4 cells; the header has 5", edited(7, "7.5,", ""))
     refuse("names 'a' twice", header="a,a,word,who,y")
