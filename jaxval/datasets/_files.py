@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import difflib
 import os
 import pathlib
 from collections.abc import Sequence
@@ -47,11 +48,13 @@ class Cells(NamedTuple):
 
     def column(self, name: str, role: str) -> np.ndarray:
         """A column, or a message that says which there are."""
-        require(
-            name in self.columns,
-            f"{self.source} has no column {name!r} ({role}); its columns are "
-            f"{', '.join(self.columns)}.",
-        )
+        if name not in self.columns:
+            near = difflib.get_close_matches(name, self.columns, 1)
+            meant = f" (did you mean {near[0]!r}?)" if near else ""
+            raise DataError(
+                f"{self.source} has no column {name!r} ({role}){meant}; its columns "
+                f"are {_listed(list(self.columns))}."
+            )
         return self.columns[name]
 
 
@@ -126,6 +129,11 @@ def _column(source: str, name: str, array: np.ndarray) -> np.ndarray:
 def is_missing(cells: np.ndarray) -> np.ndarray:
     """Which strings stand for nothing."""
     return np.array([cell.lower() in MISSING for cell in cells.tolist()], bool)
+
+
+def _listed(names: Sequence[str], most: int = 12) -> str:
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + rest
 
 
 def _existing(path: str | os.PathLike[str]) -> pathlib.Path:

@@ -52,6 +52,9 @@ def test_missing_columns(refuse):
         "has no column 'z' .the target.; its columns are a, b, word, who, y", target="z"
     )
     refuse("has no column 'z' .the owner.", owner="z")
+    refuse(
+        r"has no column 'Word' \(the owner\) \(did you mean 'word'\?\)", owner="Word"
+    )
     refuse("has no column 'z' .named in the options.", drop=["z"])
     refuse("has no column 'z' .named in the options.", numeric=["z"])
     refuse("which column of .* is the target", target=None)
