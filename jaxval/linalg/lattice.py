@@ -27,16 +27,26 @@ __all__ = [
 
 @in_double
 def additive_table(values: Float[Array, " players"]) -> Float[Array, " coalitions"]:
-    r"""$\sum_{i \in S} a_i$ of every coalition: one addition each.
+    r"""$\sum_{i \in S} a_i$ of every coalition.
+
+    The outer sum of the tables of the two halves of the players: one addition each.
 
     Example:
       >>> additive_table(jnp.array([1.0, 10.0])).tolist()
       [0.0, 1.0, 10.0, 11.0]
     """
-    table = jnp.zeros((1,), jnp.float64)
-    for i in range(values.shape[0]):
-        table = jnp.concatenate([table, table + values[i]])
-    return table
+    half = values.shape[0] // 2
+    low, high = _members(half), _members(values.shape[0] - half)
+    values = values.astype(jnp.float64)
+    return ((high @ values[half:])[:, None] + (low @ values[:half])[None, :]).reshape(
+        -1
+    )
+
+
+def _members(count):
+    """All coalitions of `count` players as rows of zeros and ones."""
+    number, player = jnp.arange(2**count), jnp.arange(count)
+    return ((number[:, None] >> player[None, :]) % 2).astype(jnp.float64)
 
 
 @in_double
@@ -45,18 +55,20 @@ def pairwise_table(
 ) -> Float[Array, " coalitions"]:
     r"""$\sum_{i, j \in S} B_{ij}$ of every coalition, for a symmetric matrix.
 
-    Player $i$ joining a coalition of earlier players adds $B_{ii} + 2\sum_j B_{ij}$,
-    itself an additive table: two additions a coalition instead of $K^2$.
+    With the players in two halves, $B$ inside each is a small table and $B$ between
+    them one matrix product: some $K$ operations a coalition instead of $K^2$.
 
     Example:
       >>> pairwise_table(jnp.ones((2, 2))).tolist()
       [0.0, 1.0, 1.0, 4.0]
     """
-    table = jnp.zeros((1,), jnp.float64)
-    for i in range(matrix.shape[0]):
-        joining = matrix[i, i] + 2.0 * additive_table(matrix[i, :i])
-        table = jnp.concatenate([table, table + joining])
-    return table
+    half = matrix.shape[0] // 2
+    matrix = matrix.astype(jnp.float64)
+    low, high = _members(half), _members(matrix.shape[0] - half)
+    own = lambda part, block: jnp.sum((part @ block) * part, axis=1)
+    across = 2.0 * (high @ matrix[half:, :half]) @ low.T
+    within = own(high, matrix[half:, half:])[:, None]
+    return (within + across + own(low, matrix[:half, :half])[None, :]).reshape(-1)
 
 
 @in_double
@@ -187,7 +199,4 @@ def _bordered(statistics):
 
 def _matrix_table(matrices):
     """Sums of the matrices of every coalition."""
-    table = jnp.zeros((1, *matrices.shape[1:]), jnp.float64)
-    for matrix in matrices:
-        table = jnp.concatenate([table, table + matrix[None]])
-    return table
+    return jnp.tensordot(_members(matrices.shape[0]), matrices, 1)
