@@ -103,7 +103,7 @@ def load(path: pathlib.Path, who: Mapping[str, str], like: Any) -> Loaded | None
     if not path.exists():
         return None
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
             facts = json.loads(str(file["facts"]))
             leaves = [file[f"leaf{i}"] for i in range(len(file.files) - 1)]
         claimed = facts.pop("sum")

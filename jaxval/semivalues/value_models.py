@@ -5,6 +5,7 @@ values of other points; `y` are class numbers or real targets. Distributional Sh
 fast variant and EcoVal's model $R$ are both such functions.
 """
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from jaxtyping import Float, Num
 from sklearn import (
     dummy,
     ensemble,
+    exceptions,
     linear_model,
     model_selection,
     neighbors,
@@ -93,10 +95,7 @@ def best_per_class(num_folds: int = 10, seed: int = 0) -> ValueModel:
     def fit(x, y, values):
         x, y, values = _checked(x, y, values)
         rows = {c: np.flatnonzero(y == c) for c in np.unique(y)}
-        models = {
-            c: _best(x[i], values[i], num_folds, seed).fit(x[i], values[i])
-            for c, i in rows.items()
-        }
+        models = {c: _best(x[i], values[i], num_folds, seed) for c, i in rows.items()}
         overall = float(values.mean())
 
         def predict(x, y):
@@ -160,7 +159,7 @@ def _with_target(y):
 
 def _best(x, values, num_folds, seed):
     if len(x) < 4 or np.ptp(values) == 0:
-        return dummy.DummyRegressor()
+        return dummy.DummyRegressor().fit(x, values)
     folds = model_selection.KFold(
         min(num_folds, len(x)), shuffle=True, random_state=seed
     )
@@ -170,7 +169,11 @@ def _best(x, values, num_folds, seed):
             model, x, values, cv=folds, scoring="neg_mean_squared_error"
         )
     )
-    return max(_candidates(smallest, float(np.std(values)), seed), key=score)
+    with warnings.catch_warnings():
+        # A Lasso that has not settled is judged like any other candidate.
+        warnings.simplefilter("ignore", exceptions.ConvergenceWarning)
+        best = max(_candidates(smallest, float(np.std(values)), seed), key=score)
+        return best.fit(x, values)
 
 
 def _candidates(smallest_fold: int, scale: float, seed: int):

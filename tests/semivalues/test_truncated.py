@@ -1,0 +1,104 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxval import masks
+from jaxval.semivalues import Ends, run_detailed, stopping, truncated
+from jaxval.types import Game
+
+
+def saturating(n=12, *, fast=False, host=False):
+    """Worth that is nearly all there after a few players, and then wobbles."""
+    bent = lambda size: 1.0 - 0.4**size + 0.004 * jnp.cos(3.0 * size)
+    score = lambda mask: bent(mask.sum() + 0.5 * mask[0])
+
+    def on_host(mask):
+        size = mask.sum() + 0.5 * mask[0]
+        return float(1.0 - 0.4**size + 0.004 * np.cos(3.0 * size))
+
+    def prefixes(order):
+        return jax.vmap(score)(masks.prefixes(order))
+
+    if host:
+        return Game(n, on_host, on_host=True)
+    return Game(n, score, fast_prefixes=prefixes if fast else None)
+
+
+def by_hand(order, game, band, patience):
+    """Data Shapley's loop, as its authors wrote it down."""
+    mask = np.zeros(game.num_players, bool)
+    empty = before = float(game.score(jnp.asarray(mask)))
+    full = float(game.score(jnp.asarray(~mask)))
+    del empty
+    paid, hits, calls = np.zeros(game.num_players), 0, 0
+    for place, player in enumerate(order):
+        mask[player] = True
+        after = float(game.score(jnp.asarray(mask)))
+        calls += place < game.num_players - 1
+        paid[player] = after - before
+        before = after
+        hits = hits + 1 if abs(after - full) <= band * abs(full) else 0
+        if hits > patience - 1:
+            break
+    return paid, calls
+
+
+@pytest.mark.parametrize("lanes", [1, 3, 7])
+def test_lanes_walk_as_the_rule_says(lanes, key, x64):
+    game = saturating()
+    method = truncated.estimator(12, permutations=7, lanes=lanes, patience=3)
+    empty, full = np.zeros(12, bool), np.ones(12, bool)
+    known = Ends(*(game.score(jnp.asarray(m)) for m in (empty, full)))
+    drawn = jax.jit(method.sample)(key, game, known)
+    orders = np.asarray(truncated._orders.shuffles(key, 7, 12))
+    told = [by_hand(order, game, 0.01, 3) for order in orders]
+    np.testing.assert_allclose(drawn.units, np.stack([t[0] for t in told]), atol=1e-12)
+    assert int(drawn.calls) == sum(t[1] for t in told)
+    assert 0 < int(drawn.calls) < 7 * 11
+
+
+@pytest.mark.parametrize("kind", ["fast", "host"])
+def test_fast_and_host_games_truncate_alike(kind, key):
+    method = truncated.estimator(12, patience=3)
+    rule = stopping.units(32)
+    one = run_detailed(method, saturating(), key, until=rule, every=2)
+    two = run_detailed(method, saturating(**{kind: True}), key, until=rule, every=2)
+    np.testing.assert_allclose(one.estimate.values, two.estimate.values, atol=1e-6)
+    np.testing.assert_array_equal(one.state.reached, two.state.reached)
+
+
+def test_the_bias_is_reported(key):
+    # Late players would lose a little each: truncation leaves their losses out.
+    game = Game(30, lambda mask: jnp.tanh(mask.sum()) - 0.0001 * mask.sum())
+    out = run_detailed(
+        truncated.estimator(30), game, key, until=stopping.units(64), every=1
+    )
+    told = truncated.bias(out.state)
+    worth = np.tanh(30.0) - 0.003
+    np.testing.assert_allclose(told.missing, worth - out.estimate.values.sum(), 1e-6)
+    assert told.missing < -0.001
+    assert (told.skipped > 0.5).all()
+
+
+def test_a_negative_full_score_does_not_misfire(key):
+    # Relative to v(N) = -10, not to a running sum that crosses zero.
+    game = Game(10, lambda mask: -1.0 * mask.sum())
+    out = run_detailed(truncated.estimator(10), game, key, until=stopping.units(16))
+    np.testing.assert_allclose(out.estimate.values, -np.ones(10), rtol=1e-12)
+    assert truncated.bias(out.state).missing == pytest.approx(0, abs=1e-9)
+
+
+def test_zeros_do_not_stop_a_walk_before_they_must(key):
+    # Nobody adds anything until all are there; full = 1, so zeros are no hits.
+    game = Game(8, lambda mask: mask.all() * 1.0)
+    out = run_detailed(truncated.estimator(8), game, key, until=stopping.units(16))
+    np.testing.assert_allclose(out.estimate.values.sum(), 1.0)
+
+
+def test_an_absolute_band(key):
+    game = Game(20, lambda mask: 5.0 - 4.0 * 0.3 ** mask.sum())
+    wide = truncated.estimator(20, band=truncated.absolute(1.0), name="absolute(1)")
+    tight = truncated.estimator(20, band=truncated.absolute(1e-9), name="absolute(0)")
+    ask = lambda method: run_detailed(method, game, key, until=stopping.units(16))
+    assert ask(wide).utility_calls < ask(tight).utility_calls
