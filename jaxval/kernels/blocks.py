@@ -284,7 +284,7 @@ def check_blocking(blocks: Blocking) -> int:
 
 def _block_forms(grams, y, zeta, present):
     same_length(blocks=grams, y=y)
-    ridge = zeta * jnp.eye(grams.shape[-1])
+    ridge = zeta * jnp.eye(grams.shape[-1])[None]
     return jax.vmap(linalg.masked_quadratic_form)(
         grams.astype(jnp.float64) + ridge, y.astype(jnp.float64), present
     )

@@ -55,8 +55,8 @@ def folded(
 ) -> Float[Array, "n k"]:
     r"""$z_b = \sum_{i: h(i) = b} s_i g_i$ with random signs $s$ and even buckets $h$.
 
-    Every bucket gets $\lceil p / k \rceil$ coordinates at most, and with $p \le k$
-    none collide: the map is then exact.
+    Every bucket gets $\lceil p / k \rceil$ coordinates at most; with $p \le k$ none
+    collide and the map is exact.
 
     Example:
       >>> folded(jax.random.key(0), jnp.ones((1, 3)), 4).shape
@@ -66,11 +66,11 @@ def folded(
     p = rows.shape[1]
     signs = jax.random.rademacher(sign_key, (p,), rows.dtype)
     runs = math.ceil(p / num_features)
-    flipped = rows * signs[None, :]
-    if runs > 1:
-        flipped = flipped[:, jax.random.permutation(order_key, p)]
-    flipped = jnp.pad(flipped, ((0, 0), (0, runs * num_features - p)))
-    return flipped.reshape(-1, runs, num_features).sum(axis=1)
+    # Padding is shuffled in, or all small leaves would share the first few buckets.
+    padding = ((0, 0), (0, runs * num_features - p))
+    flipped = jnp.pad(rows * signs[None, :], padding)
+    order = jax.random.permutation(order_key, runs * num_features)
+    return flipped[:, order].reshape(-1, runs, num_features).sum(axis=1)
 
 
 def rademacher(
