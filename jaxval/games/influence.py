@@ -113,27 +113,28 @@ def influences(
     """
     positive("damping", damping, zero=True)
     flat, unravel = ravel_pytree(params)
-    x, y = jnp.asarray(dataset.x), jnp.asarray(dataset.y)
     of_row = lambda p, xi, yi: loss(apply_fn(unravel(p), xi[None])[0], yi)
 
     def mean_loss(p, x, y):
         return jnp.mean(jax.vmap(loss)(apply_fn(unravel(p), x), y))
 
-    def product(vector):
-        gradient = lambda p: jax.grad(mean_loss)(p, x, y)
-        curved = jax.jvp(gradient, (flat,), (vector,))[1]
-        return curved + (l2 + damping) * vector
-
     solve = inverse or conjugate_gradient()
 
+    # The data are arguments: XLA would fold constants of their size for minutes.
     @jax.jit
-    def all_rows():
-        target = jax.grad(mean_loss)(flat, jnp.asarray(x_valid), jnp.asarray(y_valid))
+    def all_rows(flat, x, y, x_valid, y_valid):
+        def product(vector):
+            gradient = lambda p: jax.grad(mean_loss)(p, x, y)
+            curved = jax.jvp(gradient, (flat,), (vector,))[1]
+            return curved + (l2 + damping) * vector
+
+        target = jax.grad(mean_loss)(flat, x_valid, y_valid)
         direction = solve(product, target)
         own = lambda row: jax.grad(of_row)(flat, *row) @ direction
         return jax.lax.map(own, (x, y), batch_size=batch_size) / len(x)
 
-    values = np.asarray(all_rows())
+    rows = map(jnp.asarray, (dataset.x, dataset.y, x_valid, y_valid))
+    values = np.asarray(all_rows(flat, *rows))
     check(
         bool(np.isfinite(values).all()),
         "influence functions diverged: raise damping, or the scale of lissa.",

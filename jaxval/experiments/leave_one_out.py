@@ -1,0 +1,192 @@
+"""Table 1 of DAVINZ, reduced: who foretells what is lost without a contributor?
+
+Ten contributors bring the images of one class each. The ground truth is the accuracy
+lost when a network is trained without a contributor, averaged over training seeds, and
+beside every correlation with it stands its own reliability: the correlation of the
+means over two halves of the seeds. Where that is low, no method can be judged.
+"""
+
+import dataclasses
+import pathlib
+
+import jax
+import numpy as np
+
+from jaxval import datasets, models
+from jaxval.evaluation import pearson, spearman, split_half_reliability
+from jaxval.experiments import leave_one_out_methods as methods
+from jaxval.experiments.contract import SILENT, Context, Result
+from jaxval.experiments.ground_truth import Dealt, key_of, retrained_leave_one_out
+from jaxval.experiments.machine import timed
+from jaxval.reporting import Column, Table, bar_chart
+
+SEED, HALVES = "one retraining seed", "ground truth, half to half"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """Which images, how many, and how often."""
+
+    data: str = "digits"
+    """`digits` (comes with scikit-learn), or an archive of the data folder: `mnist`,
+    `cifar10`."""
+    data_dir: pathlib.Path | None = None
+    """Folder with the archives; the environment's JAXVAL_DATA when left out."""
+    sizes: tuple[int, ...] = ()
+    """Images of each class; 80 to 100 of digits and 100 to 125 of others when left
+    out."""
+    valid: int = 0
+    """Test images; 500 of digits and 3000 of others when left out."""
+    width: float = 1.0
+    """Factor on the channels of the paper's small convolutional network."""
+    seeds: int = 4
+    """Trainings of each coalition."""
+    epochs: int = 20
+    """Of each training (Adam, batches of 32)."""
+    inits: int = 3
+    """Initialisations that the methods without training are averaged over."""
+    seed: int = 0
+    """Deals the images and draws the networks."""
+
+    def __post_init__(self):
+        """Numbers that nothing else would look at in time."""
+        for name, least in (("seeds", 2), ("inits", 1), ("epochs", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(
+                    f"--{name} must be at least {least}; got {getattr(self, name)}."
+                )
+
+
+def run(config: Config, context: Context = SILENT) -> Result:
+    """Retrain without each contributor, and ask everybody else beforehand."""
+    split = deal(config)
+    seconds: dict[str, float] = {}
+    values: dict[str, list[np.ndarray]] = {}
+    asked = methods.METHODS
+    keys = jax.random.split(jax.random.key(config.seed), config.inits)
+    with context.progress("without training the coalitions") as update:
+        for number, (name, method) in enumerate(asked.items()):
+            for key in keys:
+                with timed(seconds, name):
+                    found = method(key, split, config)
+                values.setdefault(name, []).append(np.asarray(found, float))
+            seconds[name] /= len(keys)
+            update(number + 1, len(asked))
+    with context.progress("retraining") as update, timed(seconds, SEED):
+        draws = retrained_leave_one_out(
+            key_of(config.seed),
+            split,
+            models.cnn(width=config.width),
+            seeds=config.seeds,
+            epochs=config.epochs,
+            progress=update,
+        )
+    seconds[SEED] /= config.seeds
+    arrays = {name: np.stack(rows) for name, rows in values.items()}
+    return _report(config, split, arrays, draws, seconds)
+
+
+def deal(config: Config) -> Dealt:
+    """Contributor `i` gets the first so many images of class `i`."""
+    if config.data == "digits":
+        sizes = config.sizes or (80,) * 5 + (84, 88, 92, 96, 100)
+        split = datasets.digits(jax.random.key(config.seed), config.valid or 500)
+    else:
+        sizes = config.sizes or (100,) * 5 + (105, 110, 115, 120, 125)
+        split = datasets.load(
+            config.data, config.data_dir, num_valid=config.valid or 3000
+        )
+    mine = datasets.by_class(split.x_train, split.y_train, sizes)
+    known = split.y_valid < len(sizes)
+    return Dealt(mine, split.x_valid[known], split.y_valid[known])
+
+
+def agreements(draws, values):
+    """Pearson's and Spearman's correlation of each row with the mean of the draws.
+
+    Args:
+      draws: leave-one-out values by retraining, one seed a row.
+      values: of a method, one initialisation a row.
+    """
+    truth = draws.mean(0)
+    return np.array(
+        [[pearson(truth, v).value, spearman(truth, v).value] for v in values]
+    )
+
+
+def one_against_the_others(draws):
+    """The same of each retraining seed with the mean of the other seeds."""
+    others = [np.delete(draws, i, axis=0).mean(0) for i in range(len(draws))]
+    pairs = list(zip(draws, others, strict=True))
+    return np.array([[pearson(a, b).value, spearman(a, b).value] for a, b in pairs])
+
+
+def _report(config, split, values, draws, seconds) -> Result:
+    rows = {name: agreements(draws, each) for name, each in values.items()}
+    rows[SEED] = one_against_the_others(draws)
+    key = jax.random.key(0)
+    trust = [split_half_reliability(key, draws, ranks=r) for r in (False, True)]
+    rows[HALVES] = np.array([[each.half for each in trust]])
+    table = Table(
+        f"Leave-one-out on {config.data}: agreement with {config.seeds} retrainings",
+        (
+            Column("method", list(rows)),
+            Column("pearson", [r[:, 0].mean() for r in rows.values()]),
+            Column("pearson_sd", [_spread(r[:, 0]) for r in rows.values()]),
+            Column("spearman", [r[:, 1].mean() for r in rows.values()]),
+            Column("spearman_sd", [_spread(r[:, 1]) for r in rows.values()]),
+            Column("truth_halves", [trust[0].half] * len(rows)),
+            Column("seconds", [seconds.get(n, np.nan) for n in rows], digits=3),
+        ),
+        f"Mean and deviation over {config.inits} initialisations (or retraining seeds, "
+        "each against the mean of the others). truth_halves: how far the truth agrees "
+        "with itself, half of its seeds to the other half. seconds: for one "
+        "initialisation or seed, compilation included.",
+    )
+    names = [f"class {i}" for i in range(draws.shape[1])]
+    stderr = draws.std(0, ddof=1) / np.sqrt(len(draws))
+    return Result(
+        tables={"agreement": table, "values": _values(names, split, values, draws)},
+        chart=bar_chart(names, draws.mean(0), stderr, title="accuracy lost without"),
+        metrics={
+            "agreement": {c.name: list(c.values) for c in table.columns},
+            "reliability": [each._asdict() for each in trust],
+            "seconds": seconds,
+        },
+        sentences=(_judgement(config, trust[0].half, trust[0].whole),),
+        arrays={"retrained": draws}
+        | {name.replace(" ", "_"): each for name, each in values.items()},
+    )
+
+
+def _values(names, split, values, draws):
+    stderr = draws.std(0, ddof=1) / np.sqrt(len(draws))
+    columns = [
+        Column("contributor", names),
+        Column("size", split.data.sizes),
+        Column("retrained", draws.mean(0), stderr),
+    ]
+    columns += [Column(n, v.mean(0), shown=False) for n, v in values.items()]
+    return Table(
+        "Leave-one-out values",
+        tuple(columns),
+        f"Accuracy lost; standard errors over {len(draws)} training seeds.",
+    )
+
+
+def _judgement(config, half, whole):
+    if not half > 0:
+        return (
+            f"The halves of the {config.seeds} retraining seeds correlate at "
+            f"{half:.2f}: this ground truth is noise, and no method can be judged by "
+            "it. Raise --seeds, --epochs or --sizes."
+        )
+    return (
+        f"The halves of the {config.seeds} retraining seeds correlate at {half:.2f}; "
+        f"by Spearman and Brown's formula the mean of all of them has reliability "
+        f"{whole:.2f}, so that no method can be expected to pass {np.sqrt(whole):.2f}."
+    )
+
+
+def _spread(column):
+    return column.std(ddof=1) if len(column) > 1 else np.nan
