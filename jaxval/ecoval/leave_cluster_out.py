@@ -2,12 +2,14 @@ r"""What the model loses without a cluster: $V_c = U(B) - U(B \setminus c)$ (Eq.
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Float, Int
 
 from jaxval._checks import check
+from jaxval.precision import double
 from jaxval.types import Game
 
 __all__ = ["ClusterValues", "grouped", "leave_cluster_out", "leave_out_values"]
@@ -113,7 +115,9 @@ def leave_out_values(
         f"the game must have one player for each of the {len(present)} clusters with "
         f"members; it has {by_cluster.num_players}.",
     )
-    answer = by_cluster.leave_one_out_scores()
+    with double():
+        ask = _ask if not by_cluster.on_host else Game.leave_one_out_scores
+        answer = ask(by_cluster)
     full, without = float(answer.full), np.asarray(answer.without, np.float64)
     check(
         bool(np.isfinite(full) and np.isfinite(without).all()),
@@ -124,3 +128,8 @@ def leave_out_values(
     values[present], scores[present] = full - without, without
     runs = 0 if by_cluster.fast_leave_one_out is not None else 1 + len(present)
     return ClusterValues(values, full, scores, runs)
+
+
+@jax.jit
+def _ask(game):
+    return game.leave_one_out_scores()

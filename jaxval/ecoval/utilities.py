@@ -1,5 +1,6 @@
 """Utilities of embedded points, ready for `fit`: any game of points will do as well."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -8,6 +9,8 @@ from jaxtyping import Float, Int, Num
 from jaxval._checks import positive
 from jaxval.ecoval.pipeline import ClusterGame, Points, Utility
 from jaxval.games import convex, kernel_regression
+from jaxval.semivalues import point_scores
+from jaxval.semivalues.point_scores import PointScores
 from jaxval.types import Dataset, Game
 
 __all__ = ["ClosedForm", "closed_form", "logistic"]
@@ -39,10 +42,12 @@ class ClosedForm(NamedTuple):
     Attributes:
       utility: of points.
       cluster_game: of clusters: all are left out at the price of one factorisation.
+      point_scores: of a pool and points, for Distributional Shapley values.
     """
 
     utility: Utility
     cluster_game: ClusterGame
+    point_scores: Callable[[Points, Points], PointScores]
 
 
 def closed_form(
@@ -69,6 +74,8 @@ def closed_form(
             return np.asarray(y, np.float64)
         return kernel_regression.one_hot(np.asarray(y), num_classes)
 
+    columns = lambda y: targets(y).reshape(len(y), -1)
+
     def cluster_game(points: Points, owner: Int[np.ndarray, " n"], count: int) -> Game:
         x = _with_constant(points.x)
         return kernel_regression.kernel_regression(
@@ -84,7 +91,13 @@ def closed_form(
     def utility(x, y) -> Game:
         return cluster_game(Points(x, y), np.arange(len(x)), len(x))
 
-    return ClosedForm(utility, cluster_game)
+    rows = lambda part: (_with_constant(part.x), columns(part.y))
+
+    def scores(pool: Points, points: Points) -> PointScores:
+        three = map(rows, (pool, points, valid))
+        return point_scores.ridge(*three, ridge=penalty, metric=metric)
+
+    return ClosedForm(utility, cluster_game, scores)
 
 
 def _with_constant(x: Num[np.ndarray, "n d"]) -> Float[np.ndarray, "n d+1"]:

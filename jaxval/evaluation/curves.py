@@ -9,12 +9,14 @@ players are.
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int, Num
 
 from jaxval._checks import check, finite
 from jaxval.evaluation.ranking import descending
+from jaxval.precision import double
 from jaxval.types import Game
 
 __all__ = [
@@ -182,6 +184,13 @@ def _plan(game, values, highest_first, tie_break, steps):
 
 
 def _scores(game: Game, masks) -> np.ndarray:
-    scores = np.asarray(game.scores(jnp.asarray(masks)), np.float64)
+    with double():
+        ask = Game.scores if game.on_host else _ask
+        scores = np.asarray(ask(game, jnp.asarray(masks)), np.float64)
     finite("the game's scores", scores)
     return scores
+
+
+@jax.jit
+def _ask(game, masks):
+    return game.scores(masks)

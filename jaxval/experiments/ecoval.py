@@ -13,7 +13,6 @@ import pathlib
 from typing import Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxval import ecoval, evaluation
@@ -30,21 +29,21 @@ class Config:
     data: Literal["digits", "mnist", "cifar10"] = "digits"
     """Scikit-learn's digits, or a set of the data folder."""
     data_dir: pathlib.Path | None = None
-    """Folder with mnist.npz or cifar10.npz; the environment's JAXVAL_DATA if left out."""
+    """Folder with mnist.npz or cifar10.npz; the environment's JAXVAL_DATA otherwise."""
     utility: Literal["logistic", "ridge"] = "logistic"
-    """Accuracy of logistic regression, or of ridge regression, which needs no training."""
+    """Accuracy of logistic regression, or of ridge regression, with no training."""
     embedding: Literal["network", "pca"] = "network"
     """The last hidden layer of a small CNN trained on other images, or their PCA."""
     dims: int = 32
     """Principal components of the embedding."""
-    epochs: int = 10
-    """Of the network's training."""
+    training_steps: int = 500
+    """Minibatches of 64 that the embedding's network is trained on."""
     clusters: int = 30
     """Components of the Gaussian mixture."""
     per_cluster: int = 2
     """Representatives that each cluster sends to TMC Shapley."""
     members_from_pool: bool = False
-    """Take EcoVal's n_c and sums over the whole distribution, not over the 200 points."""
+    """Take EcoVal's n_c and sums over the whole distribution, not the 200 points."""
     permutations: float = 3.0
     """Permutations for each point of TMC Shapley; the paper's 3."""
     iterations: int = 600
@@ -60,7 +59,7 @@ class Config:
         """Numbers that nothing else would look at in time."""
         for name in (
             "dims",
-            "epochs",
+            "training_steps",
             "clusters",
             "per_cluster",
             "iterations",
@@ -77,9 +76,13 @@ def run(config: Config, context: Context = SILENT) -> Result:
     """Embed once; value, remove and add for each draw; average."""
     context.note(f"embedding {config.data} ({config.embedding}, {config.dims} dims)")
     known = ecoval_data.material(
-        config.data, config.data_dir, config.embedding, config.dims, config.epochs,
+        config.data,
+        config.data_dir,
+        config.embedding,
+        config.dims,
+        config.training_steps,
         config.seed,
-    )  # fmt: skip
+    )
     key = jax.random.fold_in(jax.random.key(config.seed), 1)
     drawn = []
     for number in range(config.draws):
@@ -99,8 +102,8 @@ def _draw(key, config: Config, known: ecoval_data.Material, update) -> Drawn:
     )
     effort = ecoval_methods.Effort(settings, config.permutations, config.iterations)
     valued = ecoval_methods.value(value_key, given, effort, update)
-    seen_game = _in_chunks(given.held_out(*draw.points), 64)
-    unseen_game = _in_chunks(given.held_out(*draw.unseen), 4)
+    seen_game = given.held_out(*draw.points)
+    unseen_game = given.held_out(*draw.unseen)
     breaks = lambda values, key: np.asarray(jax.random.uniform(key, values.shape))
     seen, added, unseen = {}, {}, {}
     for place, (name, values) in enumerate(valued.values.items()):
@@ -125,14 +128,3 @@ def _draw(key, config: Config, known: ecoval_data.Material, update) -> Drawn:
 
 def _curve(game, values, tie, steps, kind):
     return kind(game, values, tie_break=tie, steps=steps)
-
-
-def _in_chunks(game, size):
-    """The game with its batches of scores compiled once, for any number of masks."""
-
-    @jax.jit
-    def scores(game, masks):
-        return jax.lax.map(game.score, masks, batch_size=size)
-
-    ask = lambda masks: scores(game, jnp.asarray(masks))
-    return dataclasses.replace(game, fast_scores=ask)

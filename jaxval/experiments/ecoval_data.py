@@ -66,7 +66,7 @@ def material(
     folder: pathlib.Path | None,
     embedding: Literal["network", "pca"],
     dims: int,
-    epochs: int,
+    training_steps: int,
     seed: int,
 ) -> Material:
     """Load, learn the embedding on rows of their own, embed the others."""
@@ -86,6 +86,7 @@ def material(
         )
     study, own = slice(0, len(x) - sizes.embedding), slice(-sizes.embedding, None)
     if embedding == "network":
+        epochs = max(1, round(64 * training_steps / sizes.embedding))
         learned = trained_network(
             embed_key,
             models.cnn(10),

@@ -12,7 +12,7 @@ from jaxval import ecoval
 from jaxval.ecoval import Fitted, Points, leave_cluster_out, utilities
 from jaxval.experiments.ecoval_data import Draw
 from jaxval.experiments.machine import timed
-from jaxval.semivalues import distributional, point_scores, value_models
+from jaxval.semivalues import distributional, exact, point_scores, value_models
 from jaxval.types import ValueEstimate
 
 __all__ = [
@@ -20,7 +20,7 @@ __all__ = [
     "Effort",
     "Problem",
     "Valued",
-    "unseen_methods",
+    "problem",
     "value",
 ]
 
@@ -58,16 +58,17 @@ class Valued(NamedTuple):
       values: of the points, by method.
       tie_break: decides among equal values, by method; the others get chance.
       unseen: values of the unseen points, by method.
+      unseen_tie_break: likewise.
       fitted: EcoVal.
       tmc: Shapley values and their standard errors.
       runs: training runs, by method.
       seconds: by method.
-      game_score: the utility of all points.
     """
 
     values: dict[str, Float[np.ndarray, " n"]]
     tie_break: dict[str, Float[np.ndarray, " n"]]
     unseen: dict[str, Float[np.ndarray, " m"]]
+    unseen_tie_break: dict[str, Float[np.ndarray, " m"]]
     fitted: Fitted
     tmc: ValueEstimate
     runs: dict[str, int]
@@ -120,8 +121,7 @@ def value(
         distributed = _distributional(keys[2], given, effort, progress)
     runs["Distributional Shapley"] = effort.iterations * (1 + len(draw.points.x))
     with timed(seconds, "leave-one-out"):
-        alone = jax.jit(lambda game: game.leave_one_out_scores())(game)
-        lost = float(alone.full) - np.asarray(alone.without)
+        lost = np.asarray(exact.leave_one_out(game).values)
     closed = given.cluster_game is not None
     runs["leave-one-out"] = 0 if closed else 1 + len(lost)
     by_class = _class_means(given)
@@ -137,39 +137,45 @@ def value(
         "rare cluster first": -1.0 * size[cluster],
         "random": np.asarray(jax.random.uniform(keys[3], (len(lost),))),
     }
-    ties = {name: np.asarray(part.preference) for name, part in parts.items()}
-    unseen = unseen_methods(keys[4], given, fitted, distributed, by_class, size)
-    return Valued(values, ties, unseen, fitted, tmc, runs, seconds)
+    unseen, later = _unseen(keys[4], given, fitted, distributed, by_class, size)
+    ties = _preferences(parts)
+    return Valued(values, ties, unseen, later, fitted, tmc, runs, seconds)
 
 
-def unseen_methods(key, given, fitted, distributed, by_class, size):
-    """Values of points that no method has scored."""
+def _unseen(key, given, fitted, distributed, by_class, size):
+    """Values of points that no method has scored, and EcoVal's tie breaks."""
     draw = given.draw
     x, y = draw.unseen
-    named = {
-        name: np.asarray(ecoval.unseen_values(fitted, draw.unseen, terms=terms).values)
+    parts = {
+        name: ecoval.unseen_values(fitted, draw.unseen, terms=terms)
         for name, terms in VARIANTS.items()
     }
-    predict = value_models.best_per_class(3)(*draw.points, distributed.values)
+    named = {name: np.asarray(part.values) for name, part in parts.items()}
+    worth = np.asarray(distributed.values)
+    predict = value_models.best_per_class(3)(draw.points.x, draw.points.y, worth)
     named["Distributional Shapley"] = predict(x, y)
     named["class mean only"] = by_class(draw.unseen)
     named["rare cluster first"] = -1.0 * size[fitted.clustering.assign(x)]
     named["random"] = np.asarray(jax.random.uniform(key, (len(x),)))
-    return named
+    return named, _preferences(parts)
+
+
+def _preferences(parts):
+    # Without any adjustment there is none: chance decides.
+    return {
+        name: np.asarray(part.preference)
+        for name, part in parts.items()
+        if VARIANTS[name] != ecoval.NO_ADJUSTMENT
+    }
 
 
 def _distributional(key, given, effort, progress) -> ValueEstimate:
     draw, n = given.draw, len(given.draw.points.x)
     if given.cluster_game is None:
-        scores = point_scores.logistic(
-            draw.pool, draw.points, draw.valid, batch_size=25
-        )
+        scores = point_scores.logistic(draw.pool, draw.points, draw.valid)
     else:
-        together = Points(
-            *map(np.concatenate, zip(draw.pool, draw.points, strict=True))
-        )
-        game = given.utility(*together)
-        scores = point_scores.from_game(game, len(draw.pool.x), batch_size=25)
+        closed = utilities.closed_form(draw.valid, given.classes)
+        scores = closed.point_scores(draw.pool, draw.points)
     estimator = distributional.distributional_shapley(scores, len(draw.pool.x), n, n)
     say = functools.partial(progress, status="Distributional Shapley")
     return distributional.run(
