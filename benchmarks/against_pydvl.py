@@ -4,9 +4,11 @@ Three computations on one Gram matrix of scikit-learn's digits (100 training row
 validation rows): Shapley values of the rows by 100 permutations under kernel
 regression, their Banzhaf values by maximum sample reuse, and exact Shapley values of
 12 contributors under the complexity of DAVINZ. Both run on one thread of one core, in
-turn, in processes of their own; compilation is printed apart. "permutations" gives pyDVL
-scikit-learn's `KernelRidge` on the precomputed kernel, as its users would; every other
-line, "lean" included, a utility written for speed with SciPy's Cholesky.
+turn, in processes of their own; compilation is printed apart.
+
+"permutations" gives pyDVL scikit-learn's `KernelRidge` on the precomputed kernel, as
+its users would; every other line, "lean" included, a utility written for speed with
+SciPy's Cholesky.
 
 pyDVL needs NumPy below 2, so the script makes an environment for it (once).
 

@@ -134,8 +134,8 @@ def median_distance(x: Sample, valid: Target, *, max_rows: int = 1000) -> float:
         "x and valid hold one row repeated: there is no distance to choose a "
         "bandwidth by. Give a bandwidth, or check the inputs.",
     )
-    median = np.median(squares)
-    return float(np.sqrt(median if median >= apart.min() else np.median(apart)))
+    median = np.median(np.sqrt(np.maximum(squares, 0)))
+    return float(median if median**2 >= apart.min() else np.median(np.sqrt(apart)))
 
 
 def mmd(
@@ -274,15 +274,14 @@ def _row_sums(parts, row):
     products = jnp.matmul(pooled, row, precision=jax.lax.Precision.HIGHEST)
     squares = jnp.sum(pooled**2, axis=1) + jnp.sum(row**2) - 2.0 * products
     squares = jnp.maximum(squares, 0.0)
-    values = sum(
-        w * jnp.exp(squares * (-0.5 / s**2))
-        for s, w in zip(kernel.bandwidths, kernel.weights, strict=True)
-    )
-    if slots.shape[0] > 64:
+    values = jnp.zeros_like(squares)
+    for s, w in zip(kernel.bandwidths, kernel.weights, strict=True):
+        values += w * jnp.exp(squares * (-0.5 / s**2))
+    count = slots.shape[0]
+    if count > 64:
         return slots.at[label].add(values)
-    return values @ (label[:, None] == jnp.arange(slots.shape[0])[None, :]).astype(
-        values.dtype
-    )
+    mine = label[:, None] == jnp.arange(count)[None, :]
+    return values @ mine.astype(values.dtype)
 
 
 def _pool(x, valid):
@@ -310,10 +309,10 @@ def _spread(sample, max_rows):
 
 
 def _warn_if_degenerate(sums):
-    known = KernelSums(*map(np.asarray, sums))
-    rows = float(known.sizes.sum() + known.num_valid)
-    total = float(known.between.sum() + 2.0 * known.to_valid.sum() + known.within_valid)
-    similarity = (total / float(known.diagonal) - rows) / max(rows * (rows - 1), 1)
+    between, to_valid, within, diagonal, sizes, num_valid = map(np.asarray, sums)
+    rows = float(sizes.sum() + num_valid)
+    total = float(between.sum() + 2.0 * to_valid.sum() + within)
+    similarity = (total / float(diagonal) - rows) / max(rows * (rows - 1), 1)
     if not 1e-6 <= similarity <= 1 - 1e-6:
         side = "small" if similarity < 0.5 else "large"
         warnings.warn(

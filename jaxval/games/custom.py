@@ -31,7 +31,7 @@ class CachedScores:
     """
 
     def __init__(
-        self, score: Callable[[Any], float], num_players: int, jobs: int = 1
+        self, score: Callable[[Any], Any], num_players: int, jobs: int = 1
     ) -> None:
         check(jobs >= 1 or jobs == -1, f"jobs must be at least 1, or -1; got {jobs}.")
         self._score, self._players, self._jobs = score, num_players, jobs
@@ -100,7 +100,7 @@ def from_function(
     if jittable:
         return Game(num_players, fn, batch_size=batch_size)
     cache = CachedScores(fn, num_players, jobs)
-    return Game(num_players, cache, fast_scores=cache.many, on_host=True)
+    return _on_host(num_players, cache, cache.many)
 
 
 def from_estimator(
@@ -141,7 +141,9 @@ def from_estimator(
     check(len(y_valid) > 0, "y_valid is empty: there is nothing to score on.")
     fit = _FitAndScore(
         estimator,
-        *(np.asarray(part) for part in dataset),
+        np.asarray(dataset.x),
+        np.asarray(dataset.y),
+        np.asarray(dataset.owner),
         np.asarray(x_valid),
         np.asarray(y_valid),
         scorer,
@@ -216,4 +218,8 @@ def from_shapiq(
         return np.asarray(game(np.atleast_2d(np.asarray(masks, bool))), np.float64)
 
     score = lambda mask: float(scores(mask)[0])
+    return _on_host(num_players, score, scores)
+
+
+def _on_host(num_players: int, score: Any, scores: Any) -> Game:
     return Game(num_players, score, fast_scores=scores, on_host=True)

@@ -10,7 +10,7 @@ References:
   NeurIPS 2021.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -113,7 +113,7 @@ def robust_volume(
     count = groups("owner", owner)
     cubes = [len(_cubes(features[owner == i], omega)[1]) for i in range(count)]
 
-    def score(mask):
+    def score(mask) -> Any:
         rows = features[np.asarray(mask)[owner]]
         if not len(rows):
             return float(np.log(1e-8) * (1.0 if released_davinz else 0.5))
