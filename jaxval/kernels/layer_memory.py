@@ -1,5 +1,6 @@
 """How much memory a tangent Gram matrix takes, before it is computed."""
 
+import functools
 import math
 import os
 from typing import Any, NamedTuple
@@ -14,8 +15,14 @@ from jaxval.kernels.layer_routes import Arithmetic
 
 __all__ = ["MemoryEstimate", "default_limit", "estimate"]
 
-_BLOCK = 2048
-"""Rows a block where memory is no concern: large enough for the matrix product."""
+_ROWS = 512
+"""Rows a block on a CPU: tiles that stay in its cache."""
+
+_ROWS_DEVICE = 4096
+"""Rows a block on other devices: tiles that fill them."""
+
+_ROWS_CONVOLUTION = 2048
+"""Rows a block on a CPU where gradients are formed anew for each tile."""
 
 _WORKSPACE = 256 * 2**20
 """Bytes allowed for the workspaces of the routes."""
@@ -72,27 +79,26 @@ def estimate(
     """
     n = x.shape[0]
     m = n if num_columns is None else num_columns
-    two = jax.tree.map(
-        lambda a: jax.ShapeDtypeStruct((2, *a.shape[1:]), _dtype(a)), (x, y)
+    sample = jax.tree.map(
+        lambda a: jax.ShapeDtypeStruct(a.shape[1:], _dtype(a)), (x, y)
     )
-    program = lambda p, x, y: represent_rows(p, x, y, arithmetic=arithmetic, mesh=None)
-    stored_each = _bytes(jax.eval_shape(program, problem, *two)) // 2
-    passing_each = _passing(problem, two[0])
+    leaves, tree = jax.tree.flatten((problem, *sample))
+    each = _per_sample(tree, tuple((a.shape, _dtype(a)) for a in leaves), arithmetic)
     width = np.dtype(_dtype(x)).itemsize if np.dtype(_dtype(x)).kind == "f" else 4
     gram = n * m * max(width, 4)
     held = m if num_columns is None else m + n
 
     def at(size: int) -> MemoryEstimate:
         local = math.ceil(size / devices)
-        work = local * passing_each + 3 * local * size * max(width, 4)
-        work += _WORKSPACE if stored_each * size > _WORKSPACE else stored_each * size
-        all_rows = MemoryEstimate(gram, stored_each * held, work, size, True)
-        two_blocks = MemoryEstimate(gram, stored_each * 2 * size, work, size, False)
+        work = local * each.passing + 3 * local * size * max(width, 4)
+        work += _WORKSPACE if each.stored * size > _WORKSPACE else each.stored * size
+        all_rows = MemoryEstimate(gram, each.stored * held, work, size, True)
+        two_blocks = MemoryEstimate(gram, each.stored * 2 * size, work, size, False)
         return all_rows if all_rows.peak <= limit or 2 * size >= held else two_blocks
 
     if block_size is not None:
         return at(min(block_size, max(n, m)))
-    size = min(_BLOCK * devices, max(n, m))
+    size = min(each.rows * devices, max(n, m))
     while size > 1 and at(size).peak > limit:
         size = math.ceil(size / 2)
     return at(size)
@@ -107,20 +113,36 @@ def default_limit() -> int:
     return int(0.75 * whole)
 
 
-def _passing(problem: Problem, x: Any) -> int:
-    """Bytes of everything one sample leaves between the layers, both ways."""
+class _Each(NamedTuple):
+    """Bytes a sample leaves behind, and passes through; the rows of a good block."""
+
+    stored: int
+    passing: int
+    rows: int
+
+
+@functools.lru_cache(maxsize=64)
+def _per_sample(tree: Any, shapes: Any, arithmetic: Arithmetic) -> _Each:
+    # Tracing takes a while, so the answer is kept for all problems of these shapes.
+    structs = [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in shapes]
+    problem, x, y = jax.tree.unflatten(tree, structs)
+    pair = lambda a: jax.ShapeDtypeStruct((2, *a.shape), a.dtype)
     counts = []
 
-    def count(problem, x):
+    def count(problem, x, y):
         leaves, rebuild = float_leaves(problem.params)
         network = sample_network(problem.network, leaves, rebuild, x)
         named = [v.aval for eqn in network.eqns for v in eqn.outvars]
         weights = {leaf.shape for leaf in leaves}
         fresh = [a for a in named if hasattr(a, "shape") and a.shape not in weights]
         counts.append(_bytes(fresh))
+        return represent_rows(problem, x, y, arithmetic=arithmetic, mesh=None)
 
-    jax.eval_shape(count, problem, x)
-    return counts[0]
+    rows = jax.eval_shape(count, problem, *jax.tree.map(pair, (x, y)))
+    spread = any(weight.sizes.positions > 1 for weight in rows.weights)
+    size = _ROWS_CONVOLUTION if spread else _ROWS
+    size = size if jax.default_backend() == "cpu" else _ROWS_DEVICE
+    return _Each(_bytes(rows) // 2, counts[0], size)
 
 
 def _bytes(tree: Any) -> int:
@@ -128,4 +150,4 @@ def _bytes(tree: Any) -> int:
 
 
 def _dtype(a: Any) -> Any:
-    return jax.dtypes.canonicalize_dtype(a.dtype)
+    return jax.dtypes.canonicalize_dtype(jax.numpy.result_type(a))

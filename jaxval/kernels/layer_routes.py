@@ -171,14 +171,17 @@ def contract(
     # Without the barrier, XLA's CPU backend may fuse the two products of the pairs
     # route with what made their operands and lose a constant factor (docs/traps.md).
     left, right = lax.optimization_barrier((left, right))
-    parts = []
+    total: Any = 0.0
     if left.features is not None:
         other = left.features if right is None else right.features
-        parts.append(_inner(left.features, other, arithmetic))
+        total = _inner(left.features, other, arithmetic)
     for place, weight in enumerate(left.weights):
         other = None if right is None else right.weights[place]
-        parts.append(_contract_weight(weight, other, arithmetic))
-    return functools.reduce(jnp.add, parts)
+        # One weight after the other: their tiles then share one workspace, which is
+        # small enough for the cache.
+        total, weight, other = lax.optimization_barrier((total, weight, other))
+        total = total + _contract_weight(weight, other, arithmetic)
+    return total
 
 
 def gradient_rows(
