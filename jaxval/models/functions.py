@@ -9,6 +9,8 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Num
 
 from jaxval._checks import check
@@ -84,9 +86,11 @@ def apply_fn(module: nn.Module) -> ApplyFn:
 class _Apply:
     module: nn.Module
 
-    def __call__(self, params: Any, x: Num[Array, "n ..."]) -> Float[Array, "n out"]:
+    def __call__(
+        self, params: Any, x: Num[Array, "n ..."] | Num[np.ndarray, "n ..."]
+    ) -> Float[Array, "n out"]:
         check(not getattr(self.module, "norm", False), _STATEFUL.format("batch_stats"))
-        outputs: Any = self.module.apply({"params": params}, x)
+        outputs: Any = self.module.apply({"params": params}, jnp.asarray(x))
         return outputs
 
 
