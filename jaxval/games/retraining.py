@@ -244,7 +244,7 @@ class SeedScores:
       progress: called with (runs done, runs in all).
     """
 
-    run: Callable[[Any], Any]
+    run: Partial
     num_players: int
     seeds: int
     empty: float | None

@@ -72,7 +72,7 @@ def _interpret(jaxpr, consts, args):
 def _evaluate(eqn, args):
     name = eqn.primitive.name
     if name == "conv_general_dilated" and _is_plain(eqn.params):
-        return [_unfolded(*args, eqn.params)]
+        return [_unfolded(args[0], args[1], eqn.params)]
     if name in ("jit", "pjit"):
         inner = eqn.params["jaxpr"]
         return _interpret(inner.jaxpr, inner.consts, args)

@@ -43,10 +43,9 @@ def test_grouped_convolutions_are_left_alone(key):
     np.testing.assert_allclose(as_matrix_products(conv)(x, kernel), conv(x, kernel))
 
 
-@pytest.mark.parametrize("norm", [False, True])
-def test_a_whole_network_and_its_gradient(key, norm):
+def test_a_whole_network_and_its_gradient(key):
     x = jax.random.normal(key, (4, 8, 8, 1))
-    network = from_module(models.cnn(norm=norm), x)
+    network = from_module(models.cnn(norm=True, width=0.25), x)
     fast = on_cpu(network)
     variables = network.init(key)
     weights = jnp.array([1.0, 1.0, 1.0, 0.0])
@@ -62,4 +61,4 @@ def test_a_whole_network_and_its_gradient(key, norm):
     close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
     jax.tree.map(close, gradient(fast), gradient(network))
     close(fast.apply(variables, x), network.apply(variables, x))
-    assert on_cpu(from_module(models.cnn(norm=norm), x)) == fast
+    assert on_cpu(from_module(models.cnn(norm=True, width=0.25), x)) == fast

@@ -1,0 +1,67 @@
+"""The leave-one-out study: its correlations, its split, and one small run."""
+
+import numpy as np
+import pytest
+
+from jaxval.experiments import leave_one_out as study
+from jaxval.experiments import leave_one_out_methods as methods
+
+
+def test_correlations_against_the_mean_of_the_seeds():
+    truth = np.array([[1.0, 2.0, 3.0, 5.0], [1.0, 2.0, 3.0, 3.0]])
+    values = np.array([[1.0, 2.0, 3.0, 4.0], [4.0, 3.0, 2.0, 1.0]])
+    np.testing.assert_allclose(study.agreements(truth, values), [[1, 1], [-1, -1]])
+
+
+def test_a_seed_is_judged_by_the_others_alone():
+    draws = np.array([[1.0, 2.0, 3.0], [3.0, 2.0, 1.0], [1.0, 2.0, 3.0]])
+    found = study.one_against_the_others(draws)
+    # The means of the others are constant for seeds 0 and 2, and that says nothing.
+    assert found[1].tolist() == [-1.0, -1.0]
+    assert np.isnan(found[[0, 2]]).all()
+
+
+def test_contributors_bring_one_class_each():
+    config = study.Config(sizes=(5, 7, 6), valid=100)
+    split = study.deal(config)
+    assert split.data.sizes.tolist() == [5, 7, 6]
+    np.testing.assert_array_equal(split.data.y, split.data.owner)
+    assert set(np.unique(split.y_valid)) == {0, 1, 2}
+
+
+@pytest.mark.parametrize("wrong", [{"seeds": 1}, {"inits": 0}, {"epochs": 0}])
+def test_bad_numbers_are_named(wrong):
+    with pytest.raises(ValueError, match=f"--{next(iter(wrong))} must be at least"):
+        study.Config(**wrong)
+
+
+def test_a_small_study_reports_the_reliability_of_its_truth(monkeypatch):
+    cheap = {name: methods.METHODS[name] for name in ("size", "random")}
+    monkeypatch.setattr(methods, "METHODS", cheap)
+    config = study.Config(
+        sizes=(8, 10, 12, 9), valid=60, width=0.25, seeds=2, epochs=2, inits=2
+    )
+    result = study.run(config)
+    rows = dict(
+        zip(
+            result.metrics["agreement"]["method"],
+            result.metrics["agreement"]["pearson"],
+            strict=True,
+        )
+    )
+    assert list(rows) == ["size", "random", study.SEED, study.HALVES]
+    assert result.arrays["retrained"].shape == (2, 4)
+    half = result.metrics["reliability"][0]["half"]
+    assert rows[study.HALVES] == half or np.isnan(half)
+
+
+@pytest.mark.slow
+def test_every_method_values_every_contributor():
+    import jax
+
+    config = study.Config(sizes=(12,) * 10, valid=100, width=0.25, epochs=3)
+    split = study.deal(config)
+    for name, method in methods.METHODS.items():
+        values = np.asarray(method(jax.random.key(0), split, config))
+        assert values.shape == (10,), name
+        assert np.isfinite(values).all(), name
