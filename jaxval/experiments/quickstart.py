@@ -106,7 +106,7 @@ def network(config: Config) -> Any:
     return models.mlp([max(1, round(128 * config.width))] * 2, classes)
 
 
-def _tabulate(game: Davinz) -> tuple[np.ndarray, ...]:
+def _tabulate(game: Davinz) -> tuple[Any, ...]:
     complexity, discrepancy = map(exact.table, (game.complexity, game.discrepancy))
     # The game is that combination of its parts; its own table would cost as much again.
     score = -game.kappa * complexity - discrepancy
@@ -117,7 +117,7 @@ def _leave_one_out(key, module, split, config) -> Float[np.ndarray, " players"]:
     game = untrained.kernel_regression_game(
         key, module, split.data, split.x_valid, split.y_valid, ridge=config.zeta
     )
-    return exact.leave_one_out(game).values
+    return np.asarray(exact.leave_one_out(game).values)
 
 
 def _retrain(config, split, module, context) -> Float[np.ndarray, "seeds players"]:

@@ -67,8 +67,14 @@ def report(config: Any, found: Findings) -> Result:
     sentences = [_who(names, found.sizes, draws["shapley"], rivals)]
     arrays = found.scores._asdict()
     metrics: dict[str, Any] = {"kappa": found.scores.kappa, "seconds": found.seconds}
-    if found.retrained is not None:
-        check = _check(config, found, values["leave_one_out"][0])
+    if found.retrained is not None and found.regression is not None:
+        methods = {
+            "DAVINZ": values["leave_one_out"][0],
+            "kernel regression": found.regression,
+            **_rivals(config.seed, found, weights.leave_one_out),
+        }
+        methods.pop("random")  # one draw proves nothing; the caption says what it does
+        check = ground_truth.agreement_table(found.retrained, methods, found.seconds)
         tables["check"] = check
         sentences.append(_how_good(check))
         arrays["retrained_leave_one_out"] = found.retrained
@@ -153,13 +159,6 @@ def _scores_table(scores: Scores) -> Table:
             Column("discrepancy", scores.discrepancy[0]),
         ),
     )
-
-
-def _check(config, found: Findings, davinz: Float[np.ndarray, " players"]) -> Table:
-    rivals = _rivals(config.seed, found, weights.leave_one_out)
-    rivals.pop("random")  # one draw proves nothing; the caption says what chance does
-    methods = {"DAVINZ": davinz, "kernel regression": found.regression, **rivals}
-    return ground_truth.agreement_table(found.retrained, methods, found.seconds)
 
 
 def _who(names, sizes, shapley, rivals) -> str:

@@ -6,15 +6,19 @@ import jax
 import numpy as np
 
 from jaxval import ecoval
-from jaxval.datasets.tables import CLASSIFICATION
 from jaxval.datasets.tables import Table as Data
 from jaxval.experiments import untrained
 from jaxval.experiments.contract import Context
 from jaxval.experiments.value_estimate import Found
-from jaxval.games import convex, davinz
+from jaxval.games import davinz
+from jaxval.games.kernel_regression import (
+    negative_squared_error,
+    one_hot,
+    ridge_regression,
+)
 from jaxval.reporting import Column, Table
 from jaxval.semivalues import exact, intervals
-from jaxval.types import Dataset, PRNGKey, ValueEstimate
+from jaxval.types import PRNGKey, ValueEstimate
 
 __all__ = ["play"]
 
@@ -39,15 +43,16 @@ def play(key: PRNGKey, config: Any, data: Data, context: Context) -> Found:
     embed = _embedding(data)
     points = ecoval.Points(embed(data.dataset.x), np.asarray(data.dataset.y))
     later = _later(config, data, embed)
-    mine, theirs, sentences, runs = [], [], [], 0
+    game = _ridge(data, embed)
+    mine, theirs, sentences, runs = [], [], (), 0
     with context.progress("EcoVal, fits") as update:
         for seed in range(config.seeds):
             fitted = ecoval.fit(
                 jax.random.fold_in(key, seed),
-                _utility(data, embed),
+                lambda x, y: game(x, y, np.arange(len(x))),
                 points,
                 settings=_settings(len(points.x)),
-                cluster_game=_cluster_game(data, embed),
+                cluster_game=lambda points, cluster, count: game(*points, cluster),
             )
             allocation = ecoval.values(fitted)
             mine.append(np.asarray(allocation.values, float))
@@ -88,19 +93,24 @@ def _settings(rows: int) -> ecoval.Settings:
     return ecoval.Settings(mixture=ecoval.Mixture(num_clusters=clusters))
 
 
-def _utility(data: Data, embed):
-    """Logistic or ridge regression on the embedded points, on the validation rows."""
-    x_valid, y_valid = embed(data.x_valid), np.asarray(data.y_valid)
-    game = convex.logistic if data.task == CLASSIFICATION else convex.ridge
-    return lambda x, y: game(Dataset(x, y, np.arange(len(x))), x_valid, y_valid)
+def _ridge(data: Data, embed):
+    """Ridge regression of the targets (one-hot for classes) on the embedded points.
 
+    Scored by minus its squared error: an accuracy on few validation rows doesn't move
+    when a cluster leaves, and a cluster that is worth 0 ties all its points at 0.
+    """
+    classes = len(data.class_names)
+    targets = lambda y: one_hot(y, classes) if classes else np.asarray(y, float)
+    with_constant = lambda x: np.concatenate([x, np.ones((len(x), 1))], axis=1)
+    x_valid, y_valid = with_constant(embed(data.x_valid)), targets(data.y_valid)
 
-def _cluster_game(data: Data, embed):
-    x_valid, y_valid = embed(data.x_valid), np.asarray(data.y_valid)
-    game = convex.logistic if data.task == CLASSIFICATION else convex.ridge
-    return lambda points, cluster, count: game(
-        Dataset(points.x, points.y, np.asarray(cluster)), x_valid, y_valid
-    )
+    def game(x, y, owner):
+        return ridge_regression(
+            with_constant(x), x_valid, targets(y), y_valid, owner,
+            ridge=1.0, metric=negative_squared_error,
+        )  # fmt: skip
+
+    return game
 
 
 def _points_table(data: Data, draws) -> Table:
@@ -142,11 +152,7 @@ def _found(data: Data, points, runs: int, extras) -> Found:
         intervals.rank_confidence(found, covariance),
         np.zeros(players),
         how="EcoVal on principal components, sums over each owner's rows",
-        unit=(
-            "validation accuracy of logistic regression"
-            if data.task == CLASSIFICATION
-            else "minus the mean squared error of ridge regression"
-        ),
+        unit="minus the squared error of ridge regression on the validation rows",
         sampled=f"{len(draws)} fits" if len(draws) > 1 else "",
         rivals={
             "size only": sizes / sizes.sum(),

@@ -31,7 +31,7 @@ from jaxval.semivalues import (
 )
 from jaxval.types import Game, PRNGKey, ValueEstimate
 
-__all__ = ["Found", "estimate", "places", "semivalue"]
+__all__ = ["Found", "estimate", "name_of", "places", "semivalue"]
 
 _DEFAULT_UNITS = 200
 """Units after which sampling stops when nothing else was said."""
@@ -189,9 +189,10 @@ def _sampled(key, config, table, maker, seed, method, weigh, context, update):
         # The same orders: what is left of the values is then the complexity's part.
         steps = outcome.steps
         options["until"] = lambda status: status.steps >= steps
-        far = run_detailed(
+        again = run_detailed(
             estimator, played.far, jax.random.fold_in(key, seed), **options
-        ).estimate.values
+        )
+        far = np.asarray(again.estimate.values)
     return _Seed(outcome, far, None)
 
 
@@ -208,6 +209,17 @@ _ESTIMATORS: dict[str, Callable[..., Estimator]] = {
         if weigh is weights.shapley
         else least_squares.kernel_banzhaf(n)
     ),
+}
+
+
+_UNITS = {
+    "permutation": "orders",
+    "antithetic": "pairs of orders",
+    "quasi-random": "blocks of orders",
+    "stratified": "blocks of orders",
+    "truncated": "orders",
+    "msr": "coalitions",
+    "adjusted": "coalitions",
 }
 
 
@@ -298,14 +310,23 @@ def places(
 
 
 def _words(config, method: str, players: int) -> str:
-    name = {"beta": f"Beta({config.alpha:g}, {config.beta:g})"}.get(
-        config.semivalue, config.semivalue
-    )
+    name = name_of(config)
     if config.semivalue == "leave-one-out":
-        return "leave-one-out values"
+        return f"{name} values"
     if method == "exact":
         return f"exact {name} values over {2**players} coalitions"
     return f"{name} values by {method} sampling"
+
+
+def name_of(config: Any) -> str:
+    """The semi-value in words."""
+    return {
+        "shapley": "Shapley",
+        "banzhaf": "Banzhaf",
+        "weighted-banzhaf": f"Banzhaf({config.probability:g})",
+        "beta": f"Beta({config.alpha:g}, {config.beta:g})",
+        "leave-one-out": "Leave-one-out",
+    }[config.semivalue]
 
 
 def _sampled_over(config, seeds, method, players, outcomes) -> str:
@@ -315,9 +336,8 @@ def _sampled_over(config, seeds, method, players, outcomes) -> str:
         parts.append(f"{seeds} {what}")
     if method != "exact":
         counts = [int(np.min(each.outcome.estimate.counts)) for each in outcomes]
-        unit = _ESTIMATORS[method](players, semivalue(config)).unit
-        each = " each" if seeds > 1 else ""
-        parts.append(f"{min(counts)} units ({unit}){each}")
+        unit = _UNITS.get(method, "units")
+        parts.append(f"{min(counts)} {unit}{' each' if seeds > 1 else ''}")
     return ", ".join(parts)
 
 

@@ -9,7 +9,7 @@ from jaxval.datasets.tables import Table as Data
 from jaxval.evaluation import spearman
 from jaxval.experiments.contract import Result
 from jaxval.experiments.ranking import ranks
-from jaxval.experiments.value_estimate import Found, places
+from jaxval.experiments.value_estimate import Found, name_of, places
 from jaxval.reporting import Column, Table, bar_chart
 from jaxval.reporting.plots import COLOURS, bars
 
@@ -56,27 +56,27 @@ def report(config: Any, data: Data, found: Found) -> Result:
 
 
 def _title(config) -> str:
-    return f"{config.semivalue.replace('-', ' ').capitalize()} value"
+    return "EcoVal value" if config.game == "ecoval" else f"{name_of(config)} value"
 
 
 def _table(config, data: Data, found: Found, rows: np.ndarray) -> Table:
     values, errors, counts = (np.asarray(each)[rows] for each in found.values)
     best, worst = places(found.sure)
-    rank = ranks(found.values.values)
+    rank = ranks(np.asarray(found.values.values))
     over = f", ± one standard error over {found.sampled}" if found.sampled else ""
     return Table(
-        f"What each owner's rows are worth: {_title(config).lower()}",
+        f"What each owner's rows are worth: {_title(config)}",
         (
             Column("owner", [data.owner_names[i] for i in rows]),
             Column("rows", data.dataset.sizes[rows]),
             Column(
-                config.semivalue.replace("-", "_"), values, errors, _heading(config)
+                _column(config), values, errors, _title(config).removesuffix(" value")
             ),
             Column("rank", rank[rows]),
             Column("best_place", best[rows], shown=False),
             Column("worst_place", worst[rows], shown=False),
             Column("places", _ranges(best[rows], worst[rows])),
-            Column("above_next", _above_next(found)[rows], digits=2),
+            Column("above_next", _above_next(found)[rows]),
             Column("sampling_stderr", found.sampling[rows], shown=False),
             Column("units", counts, shown=False),
             *(
@@ -90,8 +90,9 @@ def _table(config, data: Data, found: Found, rows: np.ndarray) -> Table:
     )
 
 
-def _heading(config) -> str:
-    return config.semivalue.replace("-", " ").capitalize()
+def _column(config) -> str:
+    name = "ecoval" if config.game == "ecoval" else config.semivalue
+    return name.replace("-", "_")
 
 
 def _ranges(best, worst) -> list[str]:
@@ -147,12 +148,13 @@ def _sentences(data: Data, found: Found, agree) -> tuple[str, ...]:
     order = np.argsort(-values, kind="stable")
     best, worst = (data.owner_names[order[i]] for i in (0, -1))
     settled = int((found.sure[order[:-1], order[1:]] > 0.95).sum())
-    unsure = " (nothing was repeated, so there is no error bar)" * (not found.sampled)
     if np.ptp(values) == 0:
         return ("All owners are worth the same under this score.",)
-    first = (
-        f"{best} is worth most and {worst} least; {settled} of {len(order) - 1} "
-        f"neighbouring places are settled{unsure}."
+    first = f"{best} is worth most and {worst} least; "
+    first += (
+        f"{settled} of {len(order) - 1} neighbouring places are settled at 95%."
+        if found.sampled
+        else "nothing in this score is random, so there are no error bars."
     )
     known = {name: r for name, r in agree.items() if name != "random" and r == r}
     if not known:

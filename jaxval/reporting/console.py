@@ -119,7 +119,7 @@ class _Lines:
         if self.first is None:
             # What was done before this has paid for the compilation too.
             self.first = (now, done)
-        if now - self.last < _INTERVAL:
+        if now - self.last < _INTERVAL or done >= total:
             return
         self.last = now
         since, before = self.first

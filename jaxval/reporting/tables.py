@@ -94,7 +94,9 @@ def to_csv(table: Table) -> str:
 
 def to_rich(table: Table) -> rich.console.Group:
     """The table for a `rich.console.Console`, with its title and its caption."""
-    parts = [rich.text.Text(table.title, "bold")] if table.title else []
+    parts: list[rich.console.RenderableType] = [
+        rich.text.Text(title, "bold") for title in [table.title] if title
+    ]
     parts.append(_grid(table))
     if table.caption:
         parts.append(rich.text.Text(table.caption, "dim"))
@@ -159,12 +161,12 @@ def _cells(column: Column) -> list[str]:
     if not numbers:
         return [_exact(value) for value in values]
     places = decimals(numbers, column.digits)
-    if column.stderr is not None:
+    known = [] if column.stderr is None else [float(e) for e in column.stderr if e > 0]
+    if known:
         # An error bar of 0.00 tells nothing: the middle one gets a digit.
-        errors = [float(error) for error in column.stderr if error > 0]
-        places = max(places, decimals([float(np.median(errors))], 1) if errors else 0)
+        places = max(places, decimals([float(np.median(known))], 1))
     cells = [_rounded(value, places) for value in values]
-    if column.stderr is None:
+    if column.stderr is None or not known:
         return cells
     errors = [_rounded(error, places) for error in column.stderr]
     width = max(map(len, errors))

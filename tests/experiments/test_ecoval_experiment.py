@@ -13,6 +13,7 @@ TINY = ecoval.Config(
     clusters=6,
     permutations=0.1,
     iterations=10,
+    regression="ridge",
     draws=2,
     steps=4,
 )
