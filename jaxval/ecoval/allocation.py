@@ -96,8 +96,8 @@ class Allocation(NamedTuple):
       gamma_alpha: $\Gamma_{\alpha_i}$ (1 where switched off).
       gamma_beta: $\Gamma_{\beta_i}$ (1 where switched off).
       preference: $n_c s^\alpha_i + n_c s^\beta_i - 2$ (of the factors switched on): the
-        order inside a cluster when $V_c > 0$, and this library's tie rule when
-        $V_c = 0$.
+        order inside a cluster whatever the sign of $V_c$, and this library's tie rule
+        when $V_c = 0$.
       hazards: one truth value a cluster and kind.
     """
 

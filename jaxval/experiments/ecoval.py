@@ -20,6 +20,7 @@ from jaxval.evaluation.curves import steps_of
 from jaxval.experiments import ecoval_data, ecoval_methods
 from jaxval.experiments.contract import SILENT, Context, Result
 from jaxval.experiments.ecoval_report import Drawn, report
+from jaxval.semivalues import value_models
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,8 +47,10 @@ class Config:
     """Take EcoVal's n_c and sums over the whole distribution, not the 200 points."""
     permutations: float = 3.0
     """Permutations for each point of TMC Shapley; the paper's 3."""
-    iterations: int = 600
+    iterations: int = 300
     """Sets that Distributional Shapley draws."""
+    regression: Literal["best-per-class", "ridge"] = "best-per-class"
+    """Distributional Shapley's for unseen points: its authors' search, or one."""
     draws: int = 3
     """Deals of the data to average over."""
     steps: int = 20
@@ -70,6 +73,12 @@ class Config:
                     f"--{name.replace('_', '-')} must be at least 1; got "
                     f"{getattr(self, name)}."
                 )
+
+
+_VALUE_MODELS = {
+    "best-per-class": value_models.best_per_class(3),
+    "ridge": value_models.ridge(with_target=True),
+}
 
 
 def run(config: Config, context: Context = SILENT) -> Result:
@@ -100,7 +109,12 @@ def _draw(key, config: Config, known: ecoval_data.Material, update) -> Drawn:
         per_cluster=config.per_cluster,
         members_from_pool=config.members_from_pool,
     )
-    effort = ecoval_methods.Effort(settings, config.permutations, config.iterations)
+    effort = ecoval_methods.Effort(
+        settings,
+        config.permutations,
+        config.iterations,
+        _VALUE_MODELS[config.regression],
+    )
     valued = ecoval_methods.value(value_key, given, effort, update)
     seen_game = given.held_out(*draw.points)
     unseen_game = given.held_out(*draw.unseen)

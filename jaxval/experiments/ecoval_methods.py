@@ -39,6 +39,7 @@ class Effort(NamedTuple):
     settings: ecoval.Settings
     permutations: float
     iterations: int
+    value_model: value_models.ValueModel
 
 
 class Problem(NamedTuple):
@@ -137,12 +138,14 @@ def value(
         "rare cluster first": -1.0 * size[cluster],
         "random": np.asarray(jax.random.uniform(keys[3], (len(lost),))),
     }
-    unseen, later = _unseen(keys[4], given, fitted, distributed, by_class, size)
+    unseen, later = _unseen(
+        keys[4], given, effort.value_model, fitted, distributed, by_class, size
+    )
     ties = _preferences(parts)
     return Valued(values, ties, unseen, later, fitted, tmc, runs, seconds)
 
 
-def _unseen(key, given, fitted, distributed, by_class, size):
+def _unseen(key, given, value_model, fitted, distributed, by_class, size):
     """Values of points that no method has scored, and EcoVal's tie breaks."""
     draw = given.draw
     x, y = draw.unseen
@@ -152,7 +155,7 @@ def _unseen(key, given, fitted, distributed, by_class, size):
     }
     named = {name: np.asarray(part.values) for name, part in parts.items()}
     worth = np.asarray(distributed.values)
-    predict = value_models.best_per_class(3)(draw.points.x, draw.points.y, worth)
+    predict = value_model(draw.points.x, draw.points.y, worth)
     named["Distributional Shapley"] = predict(x, y)
     named["class mean only"] = by_class(draw.unseen)
     named["rare cluster first"] = -1.0 * size[fitted.clustering.assign(x)]
