@@ -198,6 +198,9 @@ def complete(band: BlockBanded, zeta: float = 0.0) -> Float[np.ndarray, "n n"]:
       band: from `block_banded_gram`.
       zeta: regulariser, added to the diagonal before completing.
 
+    Raises:
+      ValueError: if a clique of the band is singular.
+
     Example:
       >>> from jaxval.kernels import blocks
       >>> h = np.array([[2.0, 1.0, 9.0], [1.0, 2.0, 1.0], [9.0, 1.0, 2.0]])
@@ -219,10 +222,20 @@ def complete(band: BlockBanded, zeta: float = 0.0) -> Float[np.ndarray, "n n"]:
                 np.concatenate(rows[i + 1 : i + 1 + width]),
                 rows[i + gap],
             )
-            link = np.linalg.solve(out[np.ix_(s, s)], out[np.ix_(s, b)])
+            link = _solved(out[np.ix_(s, s)], out[np.ix_(s, b)], zeta)
             out[np.ix_(a, b)] = out[np.ix_(a, s)] @ link
             out[np.ix_(b, a)] = out[np.ix_(a, b)].T
     return out
+
+
+def _solved(h, right, zeta):
+    try:
+        return np.linalg.solve(h, right)
+    except np.linalg.LinAlgError as error:
+        raise ValueError(
+            f"the band must be positive definite; with zeta = {zeta:.3g} a block of it "
+            "is singular. Give a positive zeta, such as 1e-3 of the mean diagonal."
+        ) from error
 
 
 def _real_rows(band):

@@ -146,3 +146,9 @@ def test_the_band_is_asked_for_in_one_shape():
 def test_bad_bandwidths_are_refused(bandwidth):
     with pytest.raises(ValueError, match="bandwidth"):
         banded.from_dense(np.eye(8), blocks.contiguous(8, 4), bandwidth)
+
+
+def test_a_singular_band_says_what_to_do():
+    band = banded.from_dense(np.ones((6, 6)), blocks.contiguous(6, 3), 1)
+    with pytest.raises(ValueError, match="positive zeta"):
+        banded.complete(band)
