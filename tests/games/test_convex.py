@@ -29,8 +29,7 @@ def point_game(digits, n=60, valid=100, **options):
     return logistic(data, x[n : n + valid], y[n : n + valid], **options)
 
 
-@pytest.mark.parametrize("classes", [2, 4, 10])
-@pytest.mark.parametrize("scale", [1.0, 16.0])
+@pytest.mark.parametrize(("classes", "scale"), [(2, 1.0), (4, 16.0), (10, 1.0)])
 def test_logistic_reaches_scikit_learns_optimum(digits, classes, scale):
     x, y = digits
     chosen = y < classes

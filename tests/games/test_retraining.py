@@ -58,8 +58,7 @@ def test_scores_are_those_of_the_owners_rows_trained_alone(key, problem):
     np.testing.assert_allclose(scores(mask[None])[0, 0], alone, atol=1e-5)
 
 
-@pytest.mark.parametrize("lanes", [1, 4, 64])
-@pytest.mark.parametrize("devices", [None, 4])
+@pytest.mark.parametrize(("lanes", "devices"), [(4, None), (64, None), (1, 4), (2, 4)])
 def test_chunks_and_devices_change_nothing(key, problem, lanes, devices):
     mesh = None if devices is None else batching.device_mesh(devices)
     asked = coalitions(9)
