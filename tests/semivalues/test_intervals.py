@@ -156,7 +156,7 @@ def test_levels_are_checked():
         intervals.student(ValueEstimate(np.ones(1), np.ones(1), np.ones(1, int)), 95.0)
 
 
-def test_prefixes_of_the_walks_are_those_of_the_masks(key):
+def test_prefixes_of_the_walks_are_those_of_the_masks(key, x64):
     order = orders.shuffles(key, 1, 5)[0]
     walked = np.asarray(masks.prefixes(order))[1:]
     bits = np.cumsum(1 << np.asarray(order))
