@@ -11,11 +11,12 @@ the training runs that each method made beside the paper's own reckoning (figure
 """
 
 import argparse
+import contextlib
 import os
 import pathlib
 import time
 
-from jaxval.experiments import ecoval
+from jaxval.experiments import contract, ecoval
 from jaxval.reporting.tables import to_text
 
 MINUTES = 10
@@ -37,7 +38,7 @@ def main() -> None:
         draws=1,
     )
     started, processor = time.perf_counter(), time.process_time()
-    result = ecoval.run(config)
+    result = ecoval.run(config, contract.Context(note=print, progress=_progress))
     wall, busy = time.perf_counter() - started, time.process_time() - processor
     for name in ("cost", "methods", "unseen", "hazards"):
         print(to_text(result.tables[name]), end="\n\n")
@@ -47,6 +48,19 @@ def main() -> None:
     )
     verdict = "holds" if wall < 60 * MINUTES else "DOES NOT HOLD"
     print(f"under {MINUTES} minutes: {verdict}")
+
+
+@contextlib.contextmanager
+def _progress(title):
+    """Say where the time goes, at each change of what is being done."""
+    started, last = time.perf_counter(), [""]
+
+    def update(done, total, status=""):
+        if status != last[0]:
+            last[0] = status
+            print(f"{time.perf_counter() - started:6.0f} s  {status}", flush=True)
+
+    yield update
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ def result():
     return ecoval.run(TINY)
 
 
+@pytest.mark.slow
 def test_tables_name_every_rival(result):
     methods = result.tables["methods"].columns[0].values
     for name in ("ecoval", "TMC Shapley", "class mean only", "random"):
@@ -33,12 +34,14 @@ def test_tables_name_every_rival(result):
     assert all(isinstance(text, str) for text in result.sentences)
 
 
+@pytest.mark.slow
 def test_random_leads_random_by_nothing(result):
     table = result.tables["methods"]
     row = list(table.columns[0].values).index("random")
     assert table.columns[1].values[row] == 0.0
 
 
+@pytest.mark.slow
 def test_closed_form_makes_no_training_runs(result):
     cost = {column.name: column.values for column in result.tables["cost"].columns}
     assert cost["figure_1"][:1] == [120_000]
@@ -46,12 +49,14 @@ def test_closed_form_makes_no_training_runs(result):
     assert cost["made"][light] == 0
 
 
+@pytest.mark.slow
 def test_curves_start_from_everybody(result):
     full = result.arrays["removal_ecoval"][:, 0]
     np.testing.assert_allclose(full, result.arrays["removal_random"][:, 0])
     np.testing.assert_allclose(full, result.arrays["addition_ecoval"][:, -1])
 
 
+@pytest.mark.slow
 def test_the_picture(result, tmp_path):
     pytest.importorskip("matplotlib")
     save_picture(tmp_path / "picture.png", result.draw)
