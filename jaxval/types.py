@@ -151,7 +151,7 @@ class Game:
 
     num_players: int
     score: Callable[[Mask], Scalar]
-    fast_scores: Callable[[Bool[Array, "m n"]], Float[Array, " m"]] | None = None
+    fast_scores: Callable[..., Float[Array, " m"]] | None = None
     fast_prefixes: Callable[[Order], Float[Array, " prefixes"]] | None = None
     fast_leave_one_out: Callable[[], LeaveOneOut] | None = None
     fast_powerset: Callable[[], Float[Array, " coalitions"]] | None = None
@@ -167,8 +167,8 @@ class Game:
         if self.on_host:
             return _host_scores(self.score, masks)
         if self.batch_size is None or masks.shape[0] <= self.batch_size:
-            return jax.vmap(self.score)(masks)
-        return jax.lax.map(self.score, masks, batch_size=self.batch_size)
+            return jax.vmap(self.score)(jnp.asarray(masks))
+        return jax.lax.map(self.score, jnp.asarray(masks), batch_size=self.batch_size)
 
     def prefix_scores(
         self, order: Order
