@@ -40,7 +40,7 @@ def play(key: PRNGKey, config: Any, data: Data, context: Context) -> Found:
             "--game ecoval is a method of its own: leave --semivalue and --estimator "
             "out."
         )
-    embed = _embedding(data)
+    embed = ecoval.principal_components(key, data.dataset.x, _MAX_DIMENSIONS)
     points = ecoval.Points(embed(data.dataset.x), np.asarray(data.dataset.y))
     later = _later(config, data, embed)
     game = _ridge(data, embed)
@@ -67,18 +67,6 @@ def play(key: PRNGKey, config: Any, data: Data, context: Context) -> Found:
         tables["unseen"] = _unseen_table(np.stack(theirs))
     extras = {"tables": tables, "sentences": sentences}
     return _found(data, np.stack(mine), runs, extras)
-
-
-def _embedding(data: Data):
-    """Principal components of the rows; as they are where they are few."""
-    x = np.asarray(data.dataset.x, np.float64).reshape(len(data.dataset.x), -1)
-    if x.shape[1] <= _MAX_DIMENSIONS:
-        return lambda rows: np.asarray(rows, np.float64).reshape(len(rows), -1)
-    centre = x.mean(0)
-    _, _, axes = np.linalg.svd(x - centre, full_matrices=False)
-    axes = axes[: min(_MAX_DIMENSIONS, len(axes))].T
-    flat = lambda rows: np.asarray(rows, np.float64).reshape(len(rows), -1)
-    return lambda rows: (flat(rows) - centre) @ axes
 
 
 def _later(config, data: Data, embed) -> ecoval.Points | None:
