@@ -132,14 +132,18 @@ def _report(config, split, values, draws, seconds) -> Result:
         (
             Column("method", list(rows)),
             Column("pearson", [r[:, 0].mean() for r in rows.values()]),
-            Column("pearson_sd", [_spread(r[:, 0]) for r in rows.values()]),
+            Column(
+                "pearson_sd", [_spread(r[:, 0]) for r in rows.values()], heading="sd"
+            ),
             Column("spearman", [r[:, 1].mean() for r in rows.values()]),
-            Column("spearman_sd", [_spread(r[:, 1]) for r in rows.values()]),
-            Column("truth_halves", [trust[0].half] * len(rows)),
+            Column(
+                "spearman_sd", [_spread(r[:, 1]) for r in rows.values()], heading="sd"
+            ),
+            Column("truth_halves", [trust[0].half] * len(rows), heading="truth"),
             Column("seconds", [seconds.get(n, np.nan) for n in rows], digits=3),
         ),
         f"Mean and deviation over {config.inits} initialisations (or retraining seeds, "
-        "each against the mean of the others). truth_halves: how far the truth agrees "
+        "each against the mean of the others). truth: how far the truth agrees "
         "with itself, half of its seeds to the other half. seconds: for one "
         "initialisation or seed, compilation included.",
     )
