@@ -150,6 +150,7 @@ def estimator(
     Example:
       >>> import jax
       >>> from jaxval.semivalues import run, stopping
+      >>> from jaxval.types import Game
       >>> game = Game(4, lambda mask: mask @ jnp.arange(4.0) + mask[0] * mask[1])
       >>> rule = stopping.budget(800)
       >>> out = run(estimator(4), game, jax.random.key(0), until=rule)
