@@ -60,7 +60,7 @@ def check_fits(
         return
     rows = len(data.x)
     kept = min(block or rows, rows)
-    need = _PER_ENTRY * rows * kept + 24 * rows * num_valid
+    need = _PER_ENTRY * rows * kept + 24 * rows * num_valid + 4 * num_valid**2
     need = max(need, _engine(module, data, kept, limit))
     if need <= limit:
         return

@@ -201,8 +201,10 @@ def kernel_regression_game(
     params = models.init(key, module, data.x)
     classes = module.num_outputs if is_classes(data.y) else 1
     readout = readouts.trace(classes) if is_classes(data.y) else readouts.only
-    gram = tangent.gram(apply_fn, params, data.x, readout=readout, progress=progress)
-    across = tangent.gram(apply_fn, params, x_valid, x_other=data.x, readout=readout)
+    # One matrix of all rows: both parts of it are then computed by the same routes.
+    rows, pooled = len(data.x), np.concatenate([data.x, x_valid])
+    whole = tangent.gram(apply_fn, params, pooled, readout=readout, progress=progress)
+    gram, across = whole[:rows, :rows], whole[rows:, :rows]
     y, metric = np.asarray(data.y), regression.negative_squared_error
     if is_classes(y):
         y, y_valid = (regression.one_hot(each, classes) for each in (y, y_valid))

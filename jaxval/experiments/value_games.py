@@ -121,17 +121,22 @@ def _parts(config, parts: Davinz) -> Played:
 def _kernel_regression(key, config, table, limit) -> Maker:
     module, data = network(config, table), table.dataset
     check_fits(module, data, num_valid=len(table.x_valid), limit=limit)
-    shift = 0.0 if table.task == CLASSIFICATION else float(np.mean(data.y))
-    # Nobody then predicts the mean of all targets, and not the smallest of them.
-    centred = data if shift == 0 else data._replace(y=np.asarray(data.y) - shift)
+    y, y_valid = np.asarray(data.y), np.asarray(table.y_valid)
+    if table.task != CLASSIFICATION:
+        # Nobody then predicts the mean of all targets, and not the smallest of them.
+        y, y_valid = y - y.mean(), y_valid - y.mean()
 
     def make(key, progress):
-        return Played(
-            untrained.kernel_regression_game(
-                key, module, centred, table.x_valid, table.y_valid - shift,
-                ridge=config.zeta, progress=progress,
-            )
-        )  # fmt: skip
+        game = untrained.kernel_regression_game(
+            key,
+            module,
+            data._replace(y=y),
+            table.x_valid,
+            y_valid,
+            ridge=config.zeta,
+            progress=progress,
+        )
+        return Played(game)
 
     return Maker(
         _seeded(key, make),
