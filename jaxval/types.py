@@ -201,7 +201,7 @@ class Game:
         """The game that pays `self` and takes `other`."""
         return combine((1.0, -1.0), (self, other))
 
-    def __mul__(self, factor: float | Scalar) -> Game:
+    def __mul__(self, factor: float | int | Scalar) -> Game:
         """The game that pays `factor` times as much."""
         return combine((factor,), (self,))
 
