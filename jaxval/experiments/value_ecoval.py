@@ -40,8 +40,9 @@ def play(key: PRNGKey, config: Any, data: Data, context: Context) -> Found:
             "--game ecoval is a method of its own: leave --semivalue and --estimator "
             "out."
         )
-    embed = ecoval.principal_components(key, data.dataset.x, _MAX_DIMENSIONS)
-    points = ecoval.Points(embed(data.dataset.x), np.asarray(data.dataset.y))
+    x = np.asarray(data.dataset.x)
+    embed = ecoval.principal_components(key, x, _MAX_DIMENSIONS)
+    points = ecoval.Points(embed(x), np.asarray(data.dataset.y))
     later = _later(config, data, embed)
     game = _ridge(data, embed)
     mine, theirs, sentences, runs = [], [], (), 0
