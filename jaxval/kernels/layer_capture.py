@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Num
 from jaxval._checks import check
 from jaxval.kernels import readouts as _readouts
 from jaxval.kernels.gradient_engine import float_leaves
+from jaxval.kernels.layer_pooling import bind_pooling_fast
 from jaxval.kernels.layer_routes import (
     Arithmetic,
     Rows,
@@ -27,7 +28,7 @@ from jaxval.kernels.layer_routes import (
 from jaxval.kernels.layer_trace import Network, Use, evaluate, trace, weight_uses
 from jaxval.types import ApplyFn, Params, ReadoutFn
 
-__all__ = ["represent", "sample_network"]
+__all__ = ["capture", "represent", "sample_network"]
 
 _STORED = 4
 """A gradient is stored where it is at most so many times what it is made of."""
@@ -51,14 +52,7 @@ def represent(
       y: targets, one a row, or `None`.
       arithmetic: how stored gradients are computed.
     """
-    leaves, rebuild = float_leaves(params)
-    network = sample_network(apply_fn, leaves, rebuild, x)
-    uses = weight_uses(network, len(leaves))
-
-    def one(xi, yi):
-        return _capture(network, leaves, uses, functions, xi, yi)
-
-    gradients, weights = jax.vmap(one)(x, y)
+    gradients, weights = capture(apply_fn, params, functions, x, y)
     features = [g.reshape(len(x), -1) for g in gradients]
     stored = [weight for weight in weights if _worth_storing(weight)]
     features += [gradient_rows(weight, arithmetic) for weight in stored]
@@ -66,6 +60,24 @@ def represent(
         jnp.concatenate(features, 1) if features else None,
         tuple(weight for weight in weights if not _worth_storing(weight)),
     )
+
+
+def capture(
+    apply_fn: ApplyFn,
+    params: Params,
+    functions: tuple[ReadoutFn, ...],
+    x: Num[Array, "n ..."],
+    y: Num[Array, "n ..."] | None,
+) -> tuple[list[Array], list[Weight]]:
+    """Gradients of the leaves that are no weights, and what is left at the weights.
+
+    For the arguments see `represent`.
+    """
+    leaves, rebuild = float_leaves(params)
+    network = sample_network(apply_fn, leaves, rebuild, x)
+    uses = weight_uses(network, len(leaves))
+    one = lambda xi, yi: _capture(network, leaves, uses, functions, xi, yi)
+    return jax.vmap(one)(x, y)
 
 
 def sample_network(
@@ -128,7 +140,9 @@ def _run(network, weights, args, probes):
         seen.data[number] = inputs[1 - uses[number].side]
         return [outputs[0] + probes[number]]
 
-    (outputs,) = evaluate(network.jaxpr, network.consts, args, visit=visit)
+    (outputs,) = evaluate(
+        network.jaxpr, network.consts, args, visit=visit, bind=bind_pooling_fast
+    )
     return outputs, seen
 
 

@@ -13,7 +13,7 @@ from jax.sharding import Mesh, PartitionSpec
 from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
-from jaxval.kernels import layer_routes
+from jaxval.kernels import layer_routes, row_blocks
 from jaxval.kernels import readouts as _readouts
 from jaxval.kernels.layer_capture import represent
 from jaxval.kernels.layer_routes import Arithmetic, Rows
@@ -44,11 +44,26 @@ class Problem(NamedTuple):
 
 
 def represent_rows(
-    problem: Problem, x: Any, y: Any, *, arithmetic: Arithmetic, mesh: Mesh | None
+    problem: Problem,
+    x: Any,
+    y: Any,
+    *,
+    arithmetic: Arithmetic,
+    mesh: Mesh | None,
+    batch: int | None = None,
 ) -> Rows:
-    """Inputs, cotangents and small gradients of a block of samples."""
+    """Inputs, cotangents and small gradients of a block of samples.
+
+    Args:
+      problem: the network.
+      x: inputs, one a row.
+      y: targets, one a row, or `None`.
+      arithmetic: of stored gradients.
+      mesh: devices that share the rows.
+      batch: samples passed through the network at once, where there is no mesh.
+    """
     if mesh is None:
-        return _represent(problem, x, y, arithmetic)
+        return _in_batches(problem, x, y, arithmetic, batch or len(x))
     x, y = jax.tree.map(lambda a: _padded(jnp.asarray(a), mesh), (x, y))
     return _sharded_represent(mesh, arithmetic)(problem, x, y)
 
@@ -61,6 +76,20 @@ def contract_rows(
         return _contract(left, None if right is left else right, arithmetic)
     tile = _sharded_contract(mesh, arithmetic)(left, right)
     return jax.device_put(tile, mesh.devices.flat[0])
+
+
+def _in_batches(problem, x, y, arithmetic, batch):
+    first, size = row_blocks.starts(len(x), batch)
+    if len(first) == 1:
+        return _represent(problem, x, y, arithmetic)
+    parts, done = [], 0
+    for start in first:
+        rows = jax.tree.map(lambda a, i=start: a[i : i + size], (x, y))
+        part = _represent(problem, *rows, arithmetic)
+        # The last batch may begin with rows that the one before it has ended with.
+        parts.append(jax.tree.map(lambda a, d=done - start: a[d:], part))
+        done = start + size
+    return jax.tree.map(lambda *a: jnp.concatenate(a), *parts)
 
 
 def _represent_block(problem, x, y, arithmetic):

@@ -24,6 +24,9 @@ _ROWS_DEVICE = 4096
 _ROWS_CONVOLUTION = 2048
 """Rows a block on a CPU where gradients are formed anew for each tile."""
 
+_PASS = 12 * 2**20
+"""Bytes of one pass through the network on a CPU, kept small for its cache."""
+
 _WORKSPACE = 256 * 2**20
 """Bytes allowed for the workspaces of the routes."""
 
@@ -36,6 +39,7 @@ class MemoryEstimate(NamedTuple):
       stored: of the inputs and cotangents that are held at once.
       work: of one pass through the network and one tile.
       block_size: samples a block.
+      batch_size: samples passed through the network at once.
       keep: whether those of all blocks are held; otherwise they are computed again.
     """
 
@@ -43,6 +47,7 @@ class MemoryEstimate(NamedTuple):
     stored: int
     work: int
     block_size: int
+    batch_size: int
     keep: bool
 
     @property
@@ -83,22 +88,28 @@ def estimate(
         lambda a: jax.ShapeDtypeStruct(a.shape[1:], _dtype(a)), (x, y)
     )
     leaves, tree = jax.tree.flatten((problem, *sample))
-    each = _per_sample(tree, tuple((a.shape, _dtype(a)) for a in leaves), arithmetic)
-    width = np.dtype(_dtype(x)).itemsize if np.dtype(_dtype(x)).kind == "f" else 4
-    gram = n * m * max(width, 4)
+    each = _per_sample(
+        tree, tuple((np.shape(a), _dtype(a)) for a in leaves), arithmetic
+    )
+    width = max([4] + [_dtype(a).itemsize for a in leaves if _dtype(a).kind == "f"])
+    gram = n * m * width
     held = m if num_columns is None else m + n
 
     def at(size: int) -> MemoryEstimate:
         local = math.ceil(size / devices)
-        work = local * each.passing + 3 * local * size * max(width, 4)
-        work += _WORKSPACE if each.stored * size > _WORKSPACE else each.stored * size
-        all_rows = MemoryEstimate(gram, each.stored * held, work, size, True)
-        two_blocks = MemoryEstimate(gram, each.stored * 2 * size, work, size, False)
-        return all_rows if all_rows.peak <= limit or 2 * size >= held else two_blocks
+        batch = min(local, each.batch)
+        work = batch * each.passing + 3 * local * size * width
+        work += min(_WORKSPACE, each.stored * size) + each.stored * size
+        whole = MemoryEstimate(gram, each.stored * held, work, size, batch, True)
+        stored = each.stored * 2 * size
+        blocks = MemoryEstimate(gram, stored, work, size, batch, False)
+        return whole if whole.peak <= limit or 2 * size >= held else blocks
 
     if block_size is not None:
         return at(min(block_size, max(n, m)))
-    size = min(each.rows * devices, max(n, m))
+    # Two blocks of a small matrix: the tile below its diagonal is for nothing.
+    size = min(each.rows, max(256, math.ceil(max(n, m) / 2))) * devices
+    size = min(size, max(n, m))
     while size > 1 and at(size).peak > limit:
         size = math.ceil(size / 2)
     return at(size)
@@ -114,11 +125,12 @@ def default_limit() -> int:
 
 
 class _Each(NamedTuple):
-    """Bytes a sample leaves behind, and passes through; the rows of a good block."""
+    """Bytes a sample leaves behind and passes through; good blocks and batches."""
 
     stored: int
     passing: int
     rows: int
+    batch: int
 
 
 @functools.lru_cache(maxsize=64)
@@ -140,9 +152,11 @@ def _per_sample(tree: Any, shapes: Any, arithmetic: Arithmetic) -> _Each:
 
     rows = jax.eval_shape(count, problem, *jax.tree.map(pair, (x, y)))
     spread = any(weight.sizes.positions > 1 for weight in rows.weights)
+    stored, passing = _bytes(rows) // 2, counts[0]
+    if jax.default_backend() != "cpu":
+        return _Each(stored, passing, _ROWS_DEVICE, _ROWS_DEVICE)
     size = _ROWS_CONVOLUTION if spread else _ROWS
-    size = size if jax.default_backend() == "cpu" else _ROWS_DEVICE
-    return _Each(_bytes(rows) // 2, counts[0], size)
+    return _Each(stored, passing, size, max(16, _PASS // max(passing, 1)))
 
 
 def _bytes(tree: Any) -> int:
@@ -150,4 +164,4 @@ def _bytes(tree: Any) -> int:
 
 
 def _dtype(a: Any) -> Any:
-    return jax.dtypes.canonicalize_dtype(jax.numpy.result_type(a))
+    return np.dtype(jax.dtypes.canonicalize_dtype(jax.numpy.result_type(a)))

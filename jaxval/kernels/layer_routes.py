@@ -36,6 +36,9 @@ __all__ = [
 _WORKSPACE = 32 * 2**20
 """Bytes a route works on at once; of the order of a processor's last cache."""
 
+_CACHE = 4 * 2**20
+"""Bytes of the patches that are multiplied at once; of the order of a core's cache."""
+
 
 class Arithmetic(NamedTuple):
     """How matrix products are computed.
@@ -193,7 +196,7 @@ def gradient_rows(
     n = weight.cotangents[0].shape[0]
     wide = sizes.positions * (sizes.outputs if weight.vocabulary else sizes.inputs)
     bytes_each = 4 * sizes.groups * (wide + sizes.inputs * sizes.outputs)
-    batch = _divisor(n, max(1, _WORKSPACE // bytes_each))
+    batch = _divisor(n, max(1, _CACHE // bytes_each))
     form = lambda part: _form(part, arithmetic)
     if batch >= n:
         return form(weight)

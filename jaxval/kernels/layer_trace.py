@@ -18,7 +18,15 @@ import numpy as np
 from jax.extend import core as jex
 from jaxtyping import Array
 
-__all__ = ["Network", "Use", "View", "evaluate", "trace", "weight_uses"]
+__all__ = [
+    "Network",
+    "Use",
+    "View",
+    "bind_equation",
+    "evaluate",
+    "trace",
+    "weight_uses",
+]
 
 Network = jex.ClosedJaxpr
 """One sample's outputs from the leaves and its inputs, without inner calls."""
@@ -101,6 +109,7 @@ def evaluate(
     *,
     inline: bool = False,
     visit: Callable[[int, list[Any], list[Any]], list[Any]] | None = None,
+    bind: Callable[[Any, list[Any]], list[Any]] | None = None,
 ) -> list[Any]:
     """Run a jaxpr; `visit(number, inputs, outputs)` may replace what comes out.
 
@@ -110,7 +119,9 @@ def evaluate(
       args: values of its inputs.
       inline: run inner calls as part of this one.
       visit: called after each equation.
+      bind: computes one equation from its inputs; JAX's own way when left out.
     """
+    bind = bind_equation if bind is None else bind
     values = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *args], strict=True))
     read = lambda atom: atom.val if isinstance(atom, jex.Literal) else values[atom]
     for number, eqn in enumerate(jaxpr.eqns):
@@ -119,7 +130,7 @@ def evaluate(
         if inner is not None:
             outputs = evaluate(inner.jaxpr, inner.consts, inputs, inline=True)
         else:
-            outputs = _bind(eqn, inputs)
+            outputs = bind(eqn, inputs)
         if visit is not None:
             outputs = visit(number, inputs, outputs)
         values.update(zip(eqn.outvars, outputs, strict=True))
@@ -221,7 +232,8 @@ def _inner(eqn: Any) -> jex.ClosedJaxpr | None:
     return jex.ClosedJaxpr(inner, ()) if isinstance(inner, jex.Jaxpr) else inner
 
 
-def _bind(eqn: Any, inputs: list[Any]) -> list[Any]:
+def bind_equation(eqn: Any, inputs: list[Any]) -> list[Any]:
+    """Compute one equation as JAX would."""
     params = eqn.primitive.get_bind_params(eqn.params)
     functions, params = params if isinstance(params, tuple) else ((), params)
     with eqn.ctx.manager:

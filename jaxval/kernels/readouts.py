@@ -21,7 +21,7 @@ Readout = ReadoutFn | tuple[ReadoutFn, ...]
 """One readout, or several whose kernels are averaged."""
 
 
-def own_logit(outputs: Float[Array, " outputs"], y: Num[Array, ""]) -> Scalar:
+def own_logit(outputs: Float[Array, " outputs"], y: Num[Array, ""] | None) -> Scalar:
     """The logit of the sample's own class.
 
     A class that the network has no output for gives NaN.
@@ -30,21 +30,21 @@ def own_logit(outputs: Float[Array, " outputs"], y: Num[Array, ""]) -> Scalar:
       >>> float(own_logit(jnp.array([0.5, 2.0]), jnp.array(1)))
       2.0
     """
-    check(
-        y is not None,
-        "readouts.own_logit needs y, the class of each sample. Pass y, or another "
-        "readout (`total`, `only`, `trace`).",
-    )
+    if y is None:
+        raise ValueError(
+            "readouts.own_logit needs y, the class of each sample. Pass y, or another "
+            "readout (`total`, `only`, `trace`)."
+        )
     check(
         jnp.issubdtype(jnp.result_type(y), jnp.integer) and jnp.ndim(y) == 0,
         "readouts.own_logit needs y to be class numbers, one integer a sample; got "
         f"{jnp.result_type(y)} of shape {jnp.shape(y)} for a sample. Convert the "
         "labels, or choose another readout (`total`, `only`, `trace`).",
     )
-    own = jnp.arange(outputs.shape[0]) == y
-    # A factor, not a `where` around the logit: its gradient is NaN only where it is.
-    known = jnp.where(own.any(), 1, jnp.nan).astype(outputs.dtype)
-    return known * jnp.sum(jnp.where(own, outputs, 0))
+    own = jnp.equal(jnp.arange(outputs.shape[0]), y)
+    # Weights, so that the gradient of an unknown class is NaN like its value.
+    weights = jnp.where(own, 1, jnp.where(own.any(), 0, jnp.nan))
+    return jnp.sum(outputs * weights.astype(outputs.dtype))
 
 
 def total(outputs: Float[Array, " outputs"], y: Any = None) -> Scalar:

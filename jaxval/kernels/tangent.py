@@ -115,7 +115,7 @@ def gram(
     options: Any = {"arithmetic": arithmetic, "mesh": mesh}
     columns = None if x_other is None else (x_other, y_other)
     result = row_blocks.gram(
-        lambda x, y: represent_rows(problem, x, y, **options),
+        lambda x, y: represent_rows(problem, x, y, batch=plan.batch_size, **options),
         lambda left, right: contract_rows(left, right, **options),
         (x, y),
         columns,
