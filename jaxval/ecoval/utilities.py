@@ -16,6 +16,13 @@ from jaxval.types import Dataset, Game
 __all__ = ["ClosedForm", "closed_form", "logistic"]
 
 
+_ROWS_AT_ONCE = 50_000
+"""Rows of all coalitions that are fitted at once.
+
+Fits at once wait for the slowest of them, and their logits should stay in the cache.
+"""
+
+
 def logistic(
     valid: Points, *, strength: float = 1.0, tolerance: float = 1e-4
 ) -> Utility:
@@ -30,7 +37,12 @@ def logistic(
     def utility(x, y) -> Game:
         data = Dataset(np.asarray(x), np.asarray(y), np.arange(len(x)))
         return convex.logistic(
-            data, valid.x, valid.y, strength=strength, tolerance=tolerance
+            data,
+            valid.x,
+            valid.y,
+            strength=strength,
+            tolerance=tolerance,
+            batch_size=max(1, _ROWS_AT_ONCE // len(x)),
         )
 
     return utility
