@@ -83,7 +83,7 @@ def jaxval_worker(data, rounds):
     reuse = semivalues.msr.estimator(100, coalitions=50)
     tasks = {
         "permutations": lambda seed: semivalues.run(
-            walk, game, jax.random.key(seed), until=until(NUM_PERMUTATIONS)
+            walk, game, jax.random.key(seed), until=until(NUM_PERMUTATIONS), every=50
         ),
         "msr_banzhaf": lambda seed: semivalues.run(
             reuse, game, jax.random.key(seed), until=until(NUM_COALITIONS)

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.lax.linalg import triangular_solve
 from jax.scipy.linalg import cho_solve, solve_triangular
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int, Num
@@ -181,7 +182,8 @@ def _answers(metric: MetricFn):
         factor = cholesky(problem.h[rows[:, None], rows[None, :]])
         outputs = problem.y.shape[1]
         right = jnp.concatenate([problem.y, problem.across], axis=1)[rows]
-        half = solve_triangular(factor, right, lower=True)
+        # Solved from the right: LAPACK then finds both matrices in the order it wants.
+        half = triangular_solve(factor, right.T, lower=True, transpose_a=True).T
 
         def arrive(predicted, row):
             predicted += row[:outputs, None] * row[None, outputs:]
