@@ -15,9 +15,12 @@ __all__ = ["check_fits", "limit_of"]
 
 GIB = 2**30
 
-_PER_ENTRY = 40
-"""Bytes for each pair of rows at the peak of a factorisation: the matrix in single
-precision, its double, a permuted copy, the factor and what the solver works in."""
+_PER_ENTRY = 56
+"""Bytes for each pair of rows at the peak of a factorisation, as measured: the matrix
+in single precision, its double, a permuted copy, the factor, the solver's work."""
+
+_PER_ENTRY_OF_ALL = 112
+"""The same where all coalitions are enumerated along the lattice of subsets."""
 
 _SPARE = 0.8
 """Share of the memory that a block size is proposed for."""
@@ -45,6 +48,7 @@ def check_fits(
     *,
     num_valid: int = 0,
     block: int | None = None,
+    enumerated: bool = False,
     limit: int | None,
 ) -> None:
     """Raise `ValueError` if the kernel of `data` would take more than `limit`.
@@ -54,13 +58,15 @@ def check_fits(
       data: the rows.
       num_valid: further rows that the kernel is taken to.
       block: rows of the blocks that are kept of it; all of it when `None`.
+      enumerated: whether all coalitions will be scored.
       limit: bytes; nothing is checked when `None`.
     """
     if limit is None:
         return
+    each = _PER_ENTRY_OF_ALL if enumerated and block is None else _PER_ENTRY
     rows = len(data.x)
     kept = min(block or rows, rows)
-    need = _PER_ENTRY * rows * kept + 24 * rows * num_valid + 4 * num_valid**2
+    need = each * rows * kept + 24 * rows * num_valid + 4 * num_valid**2
     need = max(need, _engine(module, data, kept, limit))
     if need <= limit:
         return

@@ -25,6 +25,9 @@ from jaxval.types import Game, PRNGKey
 
 __all__ = ["Maker", "Played", "maker", "network"]
 
+_MAX_EXACT = 12
+"""Players up to which all coalitions of DAVINZ are scored unless told otherwise."""
+
 
 class Played(NamedTuple):
     """One game to be valued, and the half of it that is a rival.
@@ -87,7 +90,8 @@ def _seeded(key, make):
 
 def _davinz(key, config, table, limit) -> Maker:
     module, data = network(config, table), table.dataset
-    check_fits(module, data, block=config.block, limit=limit)
+    enumerated = len(table.owner_names) <= _MAX_EXACT or config.estimator == "exact"
+    check_fits(module, data, block=config.block, enumerated=enumerated, limit=limit)
     sums = untrained.similarity(data, table.x_valid)
 
     def make(key, progress):
@@ -109,7 +113,7 @@ def _davinz(key, config, table, limit) -> Maker:
     text = f"DAVINZ on {config.seeds} untrained {config.model}"
     if config.game == "complexity":
         text = f"complexity alone, on {config.seeds} untrained {config.model}"
-    return Maker(_seeded(key, make), config.seeds, text, "DAVINZ score", max_exact=12)
+    return Maker(_seeded(key, make), config.seeds, text, "DAVINZ score", _MAX_EXACT)
 
 
 def _parts(config, parts: Davinz) -> Played:
