@@ -17,15 +17,9 @@ from jaxval._checks import check
 from jaxval.kernels import readouts as _readouts
 from jaxval.kernels.gradient_engine import float_leaves
 from jaxval.kernels.layer_pooling import bind_pooling_fast
-from jaxval.kernels.layer_routes import (
-    Arithmetic,
-    Rows,
-    Weight,
-    Window,
-    gradient_rows,
-    operations,
-)
+from jaxval.kernels.layer_routes import Arithmetic, gradient_rows, operations
 from jaxval.kernels.layer_trace import Network, Use, evaluate, trace, weight_uses
+from jaxval.kernels.layer_weights import Rows, Weight, Window
 from jaxval.types import ApplyFn, Params, ReadoutFn
 
 __all__ = ["capture", "represent", "sample_network"]

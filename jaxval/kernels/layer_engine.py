@@ -16,7 +16,8 @@ from jaxtyping import Array, Float
 from jaxval.kernels import layer_routes, row_blocks
 from jaxval.kernels import readouts as _readouts
 from jaxval.kernels.layer_capture import represent
-from jaxval.kernels.layer_routes import Arithmetic, Rows
+from jaxval.kernels.layer_routes import Arithmetic
+from jaxval.kernels.layer_weights import Rows
 from jaxval.kernels.readouts import Readout
 from jaxval.types import ApplyFn, Params
 

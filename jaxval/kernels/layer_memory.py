@@ -27,8 +27,11 @@ _ROWS_CONVOLUTION = 2048
 _PASS = 12 * 2**20
 """Bytes of one pass through the network on a CPU, kept small for its cache."""
 
-_WORKSPACE = 256 * 2**20
-"""Bytes allowed for the workspaces of the routes."""
+_WORKSPACE = 512 * 2**20
+"""Bytes allowed for the workspaces of the routes on a CPU."""
+
+_WORKSPACE_DEVICE = 4 * 2**30
+"""And on other devices."""
 
 
 class MemoryEstimate(NamedTuple):
@@ -93,13 +96,15 @@ def estimate(
     )
     width = max([4] + [_dtype(a).itemsize for a in leaves if _dtype(a).kind == "f"])
     gram = n * m * width
+    on_cpu = jax.default_backend() == "cpu"
+    workspace = _WORKSPACE if on_cpu else _WORKSPACE_DEVICE
     held = m if num_columns is None else m + n
 
     def at(size: int) -> MemoryEstimate:
         local = math.ceil(size / devices)
         batch = min(local, each.batch)
         work = batch * each.passing + 3 * local * size * width
-        work += min(_WORKSPACE, each.stored * size) + each.stored * size
+        work += min(workspace, 16 * each.stored * size) + each.stored * size
         whole = MemoryEstimate(gram, each.stored * held, work, size, batch, True)
         stored = each.stored * 2 * size
         blocks = MemoryEstimate(gram, stored, work, size, batch, False)

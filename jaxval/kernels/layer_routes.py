@@ -13,8 +13,6 @@ product of two Gram matrices). The cheaper one is chosen by counting operations.
 """
 
 import dataclasses
-import functools
-import math
 from typing import Any, NamedTuple
 
 import jax
@@ -22,22 +20,25 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-__all__ = [
-    "Arithmetic",
-    "Rows",
-    "Sizes",
-    "Weight",
-    "Window",
-    "contract",
-    "gradient_rows",
-    "operations",
-]
+from jaxval.kernels.layer_weights import Rows, Sizes, Weight, operands
+
+__all__ = ["Arithmetic", "contract", "gradient_rows", "operations"]
 
 _WORKSPACE = 32 * 2**20
-"""Bytes a route works on at once; of the order of a processor's last cache."""
+"""Bytes a route works on at once on a CPU; of the order of its last cache."""
 
 _CACHE = 4 * 2**20
-"""Bytes of the patches that are multiplied at once; of the order of a core's cache."""
+"""Bytes of the patches multiplied at once on a CPU; of the order of a core's cache."""
+
+_PATCHES = 256 * 2**20
+"""Bytes of a block's patches that are kept from one group of channels to the next."""
+
+_DEVICE = 2**30
+"""Bytes a route works on at once on other devices, which need much work at a time."""
+
+
+def _room(on_cpu: int) -> int:
+    return on_cpu if jax.default_backend() == "cpu" else _DEVICE
 
 
 class Arithmetic(NamedTuple):
@@ -63,75 +64,6 @@ class Arithmetic(NamedTuple):
             precision=self.precision,
             preferred_element_type=exact,
         )
-
-
-class Window(NamedTuple):
-    """How a convolution's kernel moves over its input."""
-
-    kernel: tuple[int, ...]
-    strides: tuple[int, ...]
-    padding: tuple[tuple[int, int], ...]
-    input_dilation: tuple[int, ...]
-    kernel_dilation: tuple[int, ...]
-    groups: int
-
-
-class Sizes(NamedTuple):
-    """Of one weight: groups, positions, and the two sides of its gradient."""
-
-    groups: int
-    positions: int
-    inputs: int
-    outputs: int
-
-
-@functools.partial(
-    jax.tree_util.register_dataclass,
-    data_fields=["inputs", "cotangents"],
-    meta_fields=["windows", "vocabulary"],
-)
-@dataclasses.dataclass(frozen=True)
-class Weight:
-    """What a block of samples leaves at one weight, an entry for each of its uses.
-
-    Attributes:
-      inputs: `(n, groups, inputs, positions)`; of a convolution the image
-        `(n, batch, channels, *space)`; of a table the rows looked up, `(n, positions)`.
-      cotangents: `(n, groups, positions, outputs)`; those of several readouts lie
-        side by side along the outputs, which makes every route sum over them.
-      windows: of each use; `None` where it is no convolution.
-      vocabulary: rows of the table; `None` where it is none.
-    """
-
-    inputs: tuple[Any, ...]
-    cotangents: tuple[Any, ...]
-    windows: tuple[Window | None, ...]
-    vocabulary: int | None = None
-
-    @property
-    def sizes(self) -> Sizes:
-        """The sizes that the operation counts depend on."""
-        _, groups, _, outputs = self.cotangents[0].shape
-        positions = sum(b.shape[2] for b in self.cotangents)
-        if self.vocabulary is not None:
-            return Sizes(groups, positions, self.vocabulary, outputs)
-        window, a = self.windows[0], self.inputs[0]
-        if window is None:
-            return Sizes(groups, positions, a.shape[2], outputs)
-        inputs = math.prod(window.kernel) * a.shape[2] // groups
-        return Sizes(groups, positions, inputs, outputs)
-
-
-class Rows(NamedTuple):
-    """A block of samples, ready to be contracted with another.
-
-    Attributes:
-      features: gradients that are small enough to be stored, side by side.
-      weights: the others.
-    """
-
-    features: Any
-    weights: tuple[Weight, ...]
 
 
 class Operations(NamedTuple):
@@ -191,12 +123,13 @@ def gradient_rows(
     weight: Weight,
     arithmetic: Arithmetic = Arithmetic(),  # noqa: B008
 ) -> Float[Array, "n gab"]:
-    """The gradients themselves, one a row, a few samples at a time."""
+    """The gradients themselves, one a row; patches of a few samples at a time."""
     sizes = weight.sizes
     n = weight.cotangents[0].shape[0]
     wide = sizes.positions * (sizes.outputs if weight.vocabulary else sizes.inputs)
     bytes_each = 4 * sizes.groups * (wide + sizes.inputs * sizes.outputs)
-    batch = _divisor(n, max(1, _CACHE // bytes_each))
+    makes_patches = any(window is not None for window in weight.windows)
+    batch = _divisor(n, max(1, _room(_CACHE) // bytes_each)) if makes_patches else n
     form = lambda part: _form(part, arithmetic)
     if batch >= n:
         return form(weight)
@@ -206,7 +139,7 @@ def gradient_rows(
 
 
 def _form(weight, arithmetic):
-    a, b = _operands(weight)
+    a, b = operands(weight)
     n, groups, _, outputs = b.shape
     if weight.vocabulary is not None:
         table = jnp.zeros((weight.vocabulary, outputs), b.dtype)
@@ -225,23 +158,35 @@ def _contract_weight(left, right, arithmetic):
     if count.pairs <= count.gradients:
         if left.sizes.positions == 1 and left.sizes.groups == 1:
             return _hadamard(left, right, arithmetic)
-        return _pairs(left, right, arithmetic)
+        return _halved(left, arithmetic) if same else _pairs(left, right, arithmetic)
     return _gradients(left, None if same else right, arithmetic)
 
 
 def _hadamard(left, right, arithmetic):
-    (a, b), (c, d) = _operands(left), _operands(right)
+    (a, b), (c, d) = operands(left), operands(right)
     return _input_products(a, c, arithmetic, left.vocabulary) * _inner(b, d, arithmetic)
 
 
+def _halved(weight, arithmetic, smallest=24):
+    """The pairs route of samples with themselves, hardly a product twice."""
+    n = len(weight.cotangents[0])
+    if n % 2 or n < 2 * smallest:
+        return _pairs(weight, weight, arithmetic)
+    first = jax.tree.map(lambda a: a[: n // 2], weight)
+    second = jax.tree.map(lambda a: a[n // 2 :], weight)
+    across = _pairs(first, second, arithmetic)
+    corners = [_halved(part, arithmetic, smallest) for part in (first, second)]
+    return jnp.block([[corners[0], across], [across.T, corners[1]]])
+
+
 def _pairs(left, right, arithmetic):
-    sizes, (c, d) = left.sizes, _operands(right)
+    sizes, (c, d) = left.sizes, operands(right)
     n, m = left.cotangents[0].shape[0], d.shape[0]
     bytes_each = 8 * sizes.groups * m * sizes.positions**2
-    batch = _divisor(n, max(1, _WORKSPACE // bytes_each))
+    batch = _divisor(n, max(1, _room(_WORKSPACE) // bytes_each))
 
     def some(part):
-        a, b = _operands(part)
+        a, b = operands(part)
         if left.vocabulary is not None:
             first = (a[:, None, :, None, None] == c[None, None, None]).astype(b.dtype)
         else:
@@ -270,12 +215,12 @@ def _positions_first(a):
 
 
 def _gradients(left, right, arithmetic):
+    left, right = _with_patches(left), None if right is None else _with_patches(right)
     sizes = left.sizes
-    n = left.cotangents[0].shape[0] + (
-        0 if right is None else right.cotangents[0].shape[0]
-    )
-    bytes_each = 4 * n * sizes.groups * sizes.inputs
-    chunk = _divisor(sizes.outputs, max(32, 4 * _WORKSPACE // bytes_each))
+    # Narrow groups of channels, so that their gradients are still in the cache when
+    # they are multiplied.
+    bytes_each = 4 * len(left.cotangents[0]) * sizes.groups * sizes.inputs
+    chunk = _divisor(sizes.outputs, max(16, _room(_WORKSPACE // 2) // bytes_each))
 
     def add(number, total):
         cut = lambda b: lax.dynamic_slice_in_dim(b, number * chunk, chunk, 3)
@@ -287,9 +232,18 @@ def _gradients(left, right, arithmetic):
         return total + _inner(rows, columns, arithmetic)
 
     shape = jax.eval_shape(lambda: add(0, 0.0))
-    return lax.fori_loop(
-        0, sizes.outputs // chunk, add, jnp.zeros(shape.shape, shape.dtype)
-    )
+    start = jnp.zeros(shape.shape, shape.dtype)
+    return lax.fori_loop(0, sizes.outputs // chunk, add, start)
+
+
+def _with_patches(weight):
+    """The weight with its patches in place of its images, where they are not many."""
+    groups, positions, inputs, _ = weight.sizes
+    size = 4 * len(weight.cotangents[0]) * groups * positions * inputs
+    if weight.vocabulary is not None or size > _room(_PATCHES):
+        return weight
+    a, b = operands(weight)
+    return Weight((a,), (b,), (None,))
 
 
 def _input_products(a, c, arithmetic, vocabulary):
@@ -301,59 +255,6 @@ def _input_products(a, c, arithmetic, vocabulary):
 def _inner(left, right, arithmetic):
     flat = lambda z: z.reshape(z.shape[0], -1)
     return arithmetic.dot(flat(left), flat(right), (((1,), (1,)), ((), ())))
-
-
-def _operands(weight):
-    """Inputs `(n, g, a, p)` and cotangents `(n, g, p, b)`, positions of all uses."""
-    inputs = [
-        a if window is None else patches(a, window)
-        for a, window in zip(weight.inputs, weight.windows, strict=True)
-    ]
-    return jnp.concatenate(inputs, -1), jnp.concatenate(weight.cotangents, 2)
-
-
-def patches(
-    image: Float[Array, "n batch channels ..."], window: Window
-) -> Float[Array, "n groups inputs positions"]:
-    """What the kernel sees at each of its positions."""
-    n, batch, channels, *_ = image.shape
-    spread = [
-        (lo, hi, d - 1)
-        for (lo, hi), d in zip(window.padding, window.input_dilation, strict=True)
-    ]
-    image = lax.pad(image, jnp.zeros((), image.dtype), [(0, 0, 0)] * 3 + spread)
-    reach = [
-        (k - 1) * d for k, d in zip(window.kernel, window.kernel_dilation, strict=True)
-    ]
-    space = [
-        (size - r - 1) // s + 1
-        for size, r, s in zip(image.shape[3:], reach, window.strides, strict=True)
-    ]
-    views = []
-    for offset in _offsets(window.kernel):
-        first = [o * d for o, d in zip(offset, window.kernel_dilation, strict=True)]
-        last = [
-            f + (k - 1) * s + 1
-            for f, k, s in zip(first, space, window.strides, strict=True)
-        ]
-        cut = lax.slice(
-            image,
-            (0, 0, 0, *first),
-            (n, batch, channels, *last),
-            (1, 1, 1, *window.strides),
-        )
-        views.append(
-            cut.reshape(n, batch, window.groups, channels // window.groups, -1)
-        )
-    stacked = jnp.stack(views, 3)
-    stacked = jnp.moveaxis(stacked, 1, 4)
-    return stacked.reshape(n, window.groups, len(views) * channels // window.groups, -1)
-
-
-def _offsets(kernel):
-    if not kernel:
-        return [()]
-    return [(i, *rest) for i in range(kernel[0]) for rest in _offsets(kernel[1:])]
 
 
 def _divisor(total: int, most: int) -> int:

@@ -5,7 +5,8 @@ import pytest
 from jax import lax
 
 from jaxval.kernels import layer_routes
-from jaxval.kernels.layer_routes import Arithmetic, Weight, Window
+from jaxval.kernels.layer_routes import Arithmetic
+from jaxval.kernels.layer_weights import Sizes, Weight, Window, patches
 
 EXACT = Arithmetic()
 
@@ -18,7 +19,7 @@ def weight(key, rows, window=None, shape=(4, 5)):
         positions = shape[1]
     else:
         inputs = jax.random.normal(image_key, (rows, 2, 4, 7, 6))
-        positions = layer_routes.patches(inputs, window).shape[3]
+        positions = patches(inputs, window).shape[3]
     outputs = jax.random.normal(out_key, (rows, 2, positions, 3 * 2))
     return Weight((inputs,), (outputs,), (window,))
 
@@ -47,13 +48,13 @@ def test_patches_reproduce_the_convolution(name, key):
         feature_group_count=2,
         precision="highest",
     )
-    seen = layer_routes.patches(image[:, None], window)
+    seen = patches(image[:, None], window)
     flat = kernel.reshape(-1, 2, 3)
     ours = jnp.einsum("ngap,ago->ngop", seen, flat, precision="highest")
     np.testing.assert_allclose(ours.reshape(truth.shape), truth, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", [None, *WINDOWS])
+@pytest.mark.parametrize("name", [None, "plain", "transposed"])
 def test_all_routes_agree(name, key):
     window = None if name is None else WINDOWS[name]
     left_key, right_key = jax.random.split(key)
@@ -72,16 +73,24 @@ def test_workspaces_change_nothing(workspace, key, monkeypatch):
     whole = [
         f(left, left, EXACT) for f in (layer_routes._pairs, layer_routes._gradients)
     ]
-    monkeypatch.setattr(layer_routes, "_WORKSPACE", workspace)
+    for name in ("_WORKSPACE", "_CACHE", "_PATCHES"):
+        monkeypatch.setattr(layer_routes, name, workspace)
     parts = [
         f(left, left, EXACT) for f in (layer_routes._pairs, layer_routes._gradients)
     ]
     np.testing.assert_allclose(whole, parts, rtol=1e-5, atol=1e-4)
 
 
+def test_halves_are_the_whole(key):
+    samples = weight(key, 8, WINDOWS["plain"])
+    whole = layer_routes._pairs(samples, samples, EXACT)
+    halves = layer_routes._halved(samples, EXACT, smallest=2)
+    np.testing.assert_allclose(halves, whole, rtol=1e-5, atol=1e-4)
+
+
 def test_the_cheaper_route_is_chosen():
     count = lambda sizes: layer_routes.operations(
-        layer_routes.Sizes(*sizes), 64, 64, same=True, table=False
+        Sizes(*sizes), 64, 64, same=True, table=False
     )
     dense, late, early = (1, 1, 512, 512), (1, 16, 4608, 512), (1, 1024, 576, 64)
     assert count(dense).pairs < count(dense).gradients / 100
