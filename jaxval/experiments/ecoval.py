@@ -118,27 +118,23 @@ def _draw(key, config: Config, known: ecoval_data.Material, update) -> Drawn:
     valued = ecoval_methods.value(value_key, given, effort, update)
     seen_game = given.held_out(*draw.points)
     unseen_game = given.held_out(*draw.unseen)
-    breaks = lambda values, key: np.asarray(jax.random.uniform(key, values.shape))
-    seen, added, unseen = {}, {}, {}
-    for place, (name, values) in enumerate(valued.values.items()):
-        tie = valued.tie_break.get(name)
-        tie = breaks(values, jax.random.fold_in(tie_key, place)) if tie is None else tie
-        curve = functools.partial(
-            _curve, seen_game, values, tie, steps_of(len(values), config.steps)
-        )
-        seen[name] = curve(evaluation.removal_curve)
-        added[name] = curve(evaluation.addition_curve)
-        update(place, len(valued.values), "curves")
-    for place, (name, values) in enumerate(valued.unseen.items()):
-        tie = breaks(values, jax.random.fold_in(tie_key, 100 + place))
-        steps = steps_of(len(values), config.steps)
-        # Nothing left is the constant model: the curve ends one step before it.
-        unseen[name] = _curve(
-            unseen_game, values, tie, steps[:-1], evaluation.removal_curve
-        )
-        update(place, len(valued.unseen), "curves of unseen points")
-    return Drawn(valued, seen, added, unseen)
+    curves = functools.partial(_curves, tie_key, config.steps, update)
+    removal, addition = evaluation.removal_curve, evaluation.addition_curve
+    return Drawn(
+        valued,
+        curves(removal, seen_game, valued.values, valued.tie_break),
+        curves(addition, seen_game, valued.values, valued.tie_break),
+        curves(removal, unseen_game, valued.unseen, valued.unseen_tie_break),
+    )
 
 
-def _curve(game, values, tie, steps, kind):
-    return kind(game, values, tie_break=tie, steps=steps)
+def _curves(key, num_steps, update, kind, game, values, ties):
+    """A curve for each method; where it has no tie break of its own, chance decides."""
+    found = {}
+    for place, (name, mine) in enumerate(values.items()):
+        chance = jax.random.uniform(jax.random.fold_in(key, place), mine.shape)
+        tie = ties.get(name, np.asarray(chance))
+        steps = steps_of(len(mine), num_steps)
+        found[name] = kind(game, mine, tie_break=tie, steps=steps)
+        update(place + 1, len(values), f"retraining along {len(mine)} points")
+    return found
