@@ -61,5 +61,4 @@ def test_all_1023_coalitions():
     kappa = distance[singles].mean() / complexity[singles].mean()
     expected = -kappa * complexity - distance
     error = np.abs(table[1:] - expected[1:]) / np.abs(expected[1:])
-    print(f"largest relative error {error.max():.1e}")
     assert error.max() < 1e-5
