@@ -11,6 +11,10 @@ from jaxval.kernels.layer_weights import Sizes, Weight, Window, patches
 EXACT = Arithmetic()
 
 
+def compiled(route, *args, **options):
+    return jax.jit(lambda args: route(*args, EXACT, **options))(args)
+
+
 def weight(key, rows, window=None, shape=(4, 5)):
     """A weight with two groups and two readouts, dense or convolved."""
     image_key, out_key = jax.random.split(key)
@@ -59,10 +63,10 @@ def test_all_routes_agree(name, key):
     window = None if name is None else WINDOWS[name]
     left_key, right_key = jax.random.split(key)
     left, right = weight(left_key, 3, window), weight(right_key, 4, window)
-    rows = [layer_routes.gradient_rows(w, EXACT) for w in (left, right)]
+    rows = [compiled(layer_routes.gradient_rows, w) for w in (left, right)]
     truth = np.asarray(rows[0], np.float64) @ np.asarray(rows[1], np.float64).T
-    pairs = layer_routes._pairs(left, right, EXACT)
-    gradients = layer_routes._gradients(left, right, EXACT)
+    pairs = compiled(layer_routes._pairs, left, right)
+    gradients = compiled(layer_routes._gradients, left, right)
     np.testing.assert_allclose(pairs, truth, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(gradients, truth, rtol=1e-4, atol=1e-4)
 
@@ -71,20 +75,20 @@ def test_all_routes_agree(name, key):
 def test_workspaces_change_nothing(workspace, key, monkeypatch):
     left = weight(key, 4, WINDOWS["strided"])
     whole = [
-        f(left, left, EXACT) for f in (layer_routes._pairs, layer_routes._gradients)
+        compiled(f, left, left) for f in (layer_routes._pairs, layer_routes._gradients)
     ]
     for name in ("_WORKSPACE", "_CACHE", "_PATCHES"):
         monkeypatch.setattr(layer_routes, name, workspace)
     parts = [
-        f(left, left, EXACT) for f in (layer_routes._pairs, layer_routes._gradients)
+        compiled(f, left, left) for f in (layer_routes._pairs, layer_routes._gradients)
     ]
     np.testing.assert_allclose(whole, parts, rtol=1e-5, atol=1e-4)
 
 
 def test_halves_are_the_whole(key):
     samples = weight(key, 8, WINDOWS["plain"])
-    whole = layer_routes._pairs(samples, samples, EXACT)
-    halves = layer_routes._halved(samples, EXACT, smallest=2)
+    whole = compiled(layer_routes._pairs, samples, samples)
+    halves = compiled(layer_routes._halved, samples, smallest=2)
     np.testing.assert_allclose(halves, whole, rtol=1e-5, atol=1e-4)
 
 
