@@ -20,6 +20,7 @@ from jaxval.evaluation.curves import steps_of
 from jaxval.experiments import ecoval_data, ecoval_methods
 from jaxval.experiments.contract import SILENT, Context, Result
 from jaxval.experiments.ecoval_report import Drawn, report
+from jaxval.experiments.kept import kept
 from jaxval.semivalues import value_models
 
 
@@ -96,7 +97,9 @@ def run(config: Config, context: Context = SILENT) -> Result:
     drawn = []
     for number in range(config.draws):
         with context.progress(f"draw {number + 1} of {config.draws}") as update:
-            drawn.append(_draw(jax.random.fold_in(key, number), config, known, update))
+            mine = jax.random.fold_in(key, number)
+            draw = functools.partial(_draw, mine, config, known, update)
+            drawn.append(kept(context.scratch, f"draw-{number}", draw)[0])
     return report(config, known, drawn)
 
 

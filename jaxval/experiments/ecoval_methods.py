@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from jaxval import ecoval
-from jaxval.ecoval import Fitted, Points, leave_cluster_out, utilities
+from jaxval.ecoval import Points, leave_cluster_out, utilities
 from jaxval.experiments.ecoval_data import Draw
 from jaxval.experiments.machine import timed
 from jaxval.semivalues import distributional, exact, point_scores, value_models
@@ -60,7 +60,9 @@ class Valued(NamedTuple):
       tie_break: decides among equal values, by method; the others get chance.
       unseen: values of the unseen points, by method.
       unseen_tie_break: likewise.
-      fitted: EcoVal.
+      cluster: of each point.
+      representatives: that EcoVal's Shapley values were computed of.
+      hazards: what EcoVal met.
       tmc: Shapley values and their standard errors.
       runs: training runs, by method.
       seconds: by method.
@@ -70,7 +72,9 @@ class Valued(NamedTuple):
     tie_break: dict[str, Float[np.ndarray, " n"]]
     unseen: dict[str, Float[np.ndarray, " m"]]
     unseen_tie_break: dict[str, Float[np.ndarray, " m"]]
-    fitted: Fitted
+    cluster: Int[np.ndarray, " n"]
+    representatives: int
+    hazards: ecoval.Report
     tmc: ValueEstimate
     runs: dict[str, int]
     seconds: dict[str, float]
@@ -142,7 +146,10 @@ def value(
         keys[4], given, effort.value_model, fitted, distributed, by_class, size
     )
     ties = _preferences(parts)
-    return Valued(values, ties, unseen, later, fitted, tmc, runs, seconds)
+    return Valued(
+        values, ties, unseen, later, cluster, len(fitted.sample),
+        ecoval.report(fitted, parts["ecoval"]), tmc, runs, seconds,
+    )  # fmt: skip
 
 
 def _unseen(key, given, value_model, fitted, distributed, by_class, size):

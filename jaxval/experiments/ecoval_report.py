@@ -102,7 +102,7 @@ def _variants(drawn) -> Table:
 
 
 def _cost(config, known, drawn) -> Table:
-    points, p = known.sizes.points, len(drawn[0].valued.fitted.sample)
+    points, p = known.sizes.points, drawn[0].valued.representatives
     paper = ecoval.figure_1_counts(points, config.clusters, p, config.iterations)
     rows = {
         "TMC Shapley": paper.tmc_shapley,
@@ -126,7 +126,7 @@ def _cost(config, known, drawn) -> Table:
 
 
 def _hazards(drawn) -> Table:
-    reports = [_report(d) for d in drawn]
+    reports = [d.valued.hazards for d in drawn]
     names = list(ecoval.Report._fields)
     mean = [np.mean([float(r[i]) for r in reports]) for i in range(len(names))]
     return Table(
@@ -144,7 +144,7 @@ def _values(drawn: Drawn) -> Table:
         "Values of the first draw",
         (
             Column("point", list(range(len(valued.tmc.values)))),
-            Column("cluster", np.asarray(valued.fitted.points.cluster)),
+            Column("cluster", valued.cluster),
             *(
                 Column(
                     _plain(name),
@@ -169,7 +169,7 @@ def _metrics(known, drawn) -> dict[str, Any]:
         "unseen_lead": {
             name: _lead(drawn, "unseen", name, -1)[0] for name in drawn[0].unseen
         },
-        "hazards": [_report(d)._asdict() for d in drawn],
+        "hazards": [d.valued.hazards._asdict() for d in drawn],
     }
 
 
@@ -192,7 +192,7 @@ def _sentences(config, known, drawn) -> tuple[str, ...]:
         f"about "
         f"{np.sqrt(max(reliable, 0)):.2f} is the best correlation with it."
     )
-    said += _report(drawn[0]).sentences()
+    said += drawn[0].valued.hazards.sentences()
     if config.draws < 5:
         said.append("Few draws: take --draws 10 before you believe small differences.")
     return tuple(said)
@@ -302,8 +302,7 @@ def _same_order(valued: Valued, name: str) -> float:
 
 def _crossed(valued: Valued, name: str) -> float:
     a, b = valued.values["ecoval"], valued.values[name]
-    cluster = np.asarray(valued.fitted.points.cluster)
-    apart = cluster[:, None] != cluster[None, :]
+    apart = valued.cluster[:, None] != valued.cluster[None, :]
     turned = (a[:, None] - a[None, :]) * (b[:, None] - b[None, :]) < 0
     return 100 * float(np.sum(turned & apart) / max(np.sum(apart), 1))
 
@@ -311,11 +310,6 @@ def _crossed(valued: Valued, name: str) -> float:
 def _reliability(valued: Valued) -> float:
     values, stderr = (np.asarray(part) for part in valued.tmc[:2])
     return 1 - float(np.mean(stderr**2) / np.var(values)) if np.var(values) > 0 else 0.0
-
-
-def _report(drawn: Drawn) -> ecoval.Report:
-    fitted = drawn.valued.fitted
-    return ecoval.report(fitted, ecoval.values(fitted))
 
 
 def _start(drawn: Drawn) -> float:

@@ -1,25 +1,26 @@
-"""What foretells a leave-one-out value: each method as a function of one key."""
+"""What foretells a leave-one-out value: each method as a function of one key.
+
+A method gives all values that it can from the same work, by the names of the table:
+DAVINZ and its complexity share one Gram matrix, and each is charged for all of it.
+"""
 
 import dataclasses
-import functools
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Float
 
 from jaxval import models
 from jaxval.experiments import untrained
-from jaxval.experiments.ground_truth import Dealt
+from jaxval.experiments.ground_truth import Dealt, recipe_of
 from jaxval.games import davinz, size, volume
 from jaxval.games import influence as influences
 from jaxval.kernels import readouts, tangent
 from jaxval.semivalues import exact
 from jaxval.training import (
-    Recipe,
     as_matrix_products,
     cross_entropy,
     from_module,
@@ -31,15 +32,15 @@ from jaxval.types import Game, PRNGKey
 __all__ = ["METHODS"]
 
 Values = Float[np.ndarray, " players"]
-Method = Callable[[PRNGKey, Dealt, Any], Values]
+Method = Callable[[PRNGKey, Dealt, Any], dict[str, Values]]
 
 
 def _leave_one_out(game: Game) -> Values:
     return np.asarray(exact.leave_one_out(game).values)
 
 
-def _davinz(settings: davinz.Settings, part: str = "game") -> Method:
-    """DAVINZ, or a part of it, under the paper's or the released code's settings."""
+def _davinz(settings: davinz.Settings, whose: str) -> Method:
+    """DAVINZ and its complexity, under the paper's or the released code's settings."""
 
     def values(key, split, config):
         built = models.NTK if settings.init == "ntk" else models.PYTORCH
@@ -56,15 +57,18 @@ def _davinz(settings: davinz.Settings, part: str = "game") -> Method:
         )
         outputs = jax.jit(apply_fn)(params, split.data.x)
         game = davinz.from_settings(settings, gram, outputs, split.data, split.x_valid)
-        # Both parts are costs: a contributor is worth what they rise by without it.
-        return _leave_one_out(game.game if part == "game" else -getattr(game, part))
+        # Complexity is a cost: a contributor is worth what it rises by without it.
+        return {
+            f"DAVINZ, {whose}": _leave_one_out(game.game),
+            f"complexity alone, {whose}": _leave_one_out(-game.complexity),
+        }
 
     return values
 
 
 def _discrepancy(key, split, config):
     sums = untrained.similarity(split.data, split.x_valid)
-    return _leave_one_out(-davinz.discrepancy(sums))
+    return {"discrepancy alone": _leave_one_out(-davinz.discrepancy(sums))}
 
 
 def _kernel_regression(key, split, config):
@@ -76,24 +80,20 @@ def _kernel_regression(key, split, config):
         split.y_valid,
         ridge=1e-3,
     )
-    return _leave_one_out(game)
+    return {"kernel regression, NTK": _leave_one_out(game)}
 
 
 def _size(key, split, config):
-    return _leave_one_out(size.size(split.data.owner))
+    return {"size": _leave_one_out(size.size(split.data.owner))}
 
 
 def _random(key, split, config):
-    return np.asarray(jax.random.normal(key, (split.data.num_owners,)))
+    drawn = jax.random.normal(key, (split.data.num_owners,))
+    return {"random": np.asarray(drawn)}
 
 
 # One compiled program for all keys, which is why network and recipe are made alike.
 _fit = jax.jit(train, static_argnums=(1, 6))
-
-
-@functools.cache
-def _recipe(epochs: int) -> Recipe:
-    return Recipe(optimizer=optax.adam(1e-3), batch_size=32, epochs=epochs)
 
 
 def _trained(key, split, config):
@@ -101,7 +101,7 @@ def _trained(key, split, config):
     init_key, order_key = jax.random.split(key)
     x, y = jnp.asarray(split.data.x), jnp.asarray(split.data.y)
     everybody, start = jnp.ones(len(y), bool), network.init(init_key)
-    recipe = _recipe(config.epochs)
+    recipe = recipe_of(config.recipe, config.epochs)
     return _fit(order_key, network, start, x, y, everybody, recipe).variables.params
 
 
@@ -117,28 +117,27 @@ def _influence(key, split, config):
         damping=0.01,
         inverse=influences.conjugate_gradient(max_steps=20),
     )
-    return influences.influence(each, split.data.owner)
+    return {"influence functions": influences.influence(each, split.data.owner)}
 
 
 def _robust_volume(key, split, config):
     apply_fn = jax.jit(models.apply_fn(models.cnn(width=config.width)))
     outputs = apply_fn(_trained(key, split, config), split.data.x)
     features = volume.standardise(np.asarray(outputs))
-    return _leave_one_out(volume.robust_volume(features, split.data.owner))
+    game = volume.robust_volume(features, split.data.owner)
+    return {"robust volume": _leave_one_out(game)}
 
 
 _PAPER = dataclasses.replace(davinz.PAPER, readout="trace")
 
 METHODS: dict[str, Method] = {
-    "DAVINZ, paper's settings": _davinz(_PAPER),
-    "DAVINZ, released code's": _davinz(davinz.RELEASED_CODE),
-    "complexity alone, paper's": _davinz(_PAPER, "complexity"),
-    "complexity alone, code's": _davinz(davinz.RELEASED_CODE, "complexity"),
-    "discrepancy alone": _discrepancy,
-    "kernel regression, NTK": _kernel_regression,
-    "influence functions": _influence,
-    "robust volume": _robust_volume,
+    "davinz-paper": _davinz(_PAPER, "paper's settings"),
+    "davinz-code": _davinz(davinz.RELEASED_CODE, "released code's"),
+    "discrepancy": _discrepancy,
+    "kernel-regression": _kernel_regression,
+    "influence": _influence,
+    "robust-volume": _robust_volume,
     "size": _size,
     "random": _random,
 }
-"""The methods by the names that the table gives them."""
+"""The methods by the names under which their values are kept."""

@@ -127,6 +127,6 @@ def _retrain(config, split, module, context) -> Float[np.ndarray, "seeds players
             split,
             module,
             seeds=config.check_seeds,
-            epochs=config.check_epochs,
+            recipe=ground_truth.recipe_of("adam", config.check_epochs),
             progress=update,
         )

@@ -119,7 +119,9 @@ def replacing(folder: pathlib.Path) -> Iterator[pathlib.Path]:
         shutil.rmtree(new, ignore_errors=True)
 
 
-def write_atomically(path: pathlib.Path, write: Callable[[pathlib.Path], None]) -> None:
+def write_atomically(
+    path: pathlib.Path, write: Callable[[pathlib.Path], object]
+) -> None:
     """Let `write` fill a file beside `path` and put it in its place when whole."""
     handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     os.close(handle)

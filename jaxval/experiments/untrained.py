@@ -1,5 +1,6 @@
 """DAVINZ games of several initialisations of one network, as experiments play them."""
 
+import functools
 import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -201,10 +202,13 @@ def kernel_regression_game(
     params = models.init(key, module, data.x)
     classes = module.num_outputs if is_classes(data.y) else 1
     readout = readouts.trace(classes) if is_classes(data.y) else readouts.only
-    # One matrix of all rows: both parts of it are then computed by the same routes.
-    rows, pooled = len(data.x), np.concatenate([data.x, x_valid])
-    whole = tangent.gram(apply_fn, params, pooled, readout=readout, progress=progress)
-    gram, across = whole[:rows, :rows], whole[rows:, :rows]
+    gram, across = _two_parts(
+        functools.partial(
+            tangent.gram, apply_fn, params, readout=readout, progress=progress
+        ),
+        np.asarray(data.x),
+        np.asarray(x_valid),
+    )
     y, metric = np.asarray(data.y), regression.negative_squared_error
     if is_classes(y):
         y, y_valid = (regression.one_hot(each, classes) for each in (y, y_valid))
@@ -213,6 +217,16 @@ def kernel_regression_game(
     return regression.kernel_regression(
         gram, across, y, y_valid, data.owner, ridge=ridge, metric=metric
     )
+
+
+def _two_parts(gram, x, x_valid):
+    """Rows with themselves, and validation rows with them."""
+    rows = len(x)
+    if len(x_valid) > rows:
+        return gram(x), gram(x_valid, x_other=x)
+    # One program to compile instead of two outweighs the products nobody asks for.
+    whole = gram(np.concatenate([x, x_valid]))
+    return whole[:rows, :rows], whole[rows:, :rows]
 
 
 def _mean_of_singles(game: Game) -> float:

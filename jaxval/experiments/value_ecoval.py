@@ -9,7 +9,7 @@ from jaxval import ecoval
 from jaxval.datasets.tables import Table as Data
 from jaxval.experiments import untrained
 from jaxval.experiments.contract import Context
-from jaxval.experiments.value_estimate import Found
+from jaxval.experiments.value_estimate import Found, without_errors
 from jaxval.games import davinz
 from jaxval.games.kernel_regression import (
     negative_squared_error,
@@ -134,11 +134,14 @@ def _found(data: Data, points, runs: int, extras) -> Found:
     if len(draws) > 1:
         covariance = np.atleast_2d(np.cov(draws.T)) / len(draws)
     found = ValueEstimate(values, errors, np.full(players, len(draws)))
+    sure = intervals.rank_confidence(found, covariance)
+    if len(draws) == 1:
+        found, sure = without_errors(found)
     sizes = data.dataset.sizes
     far = -davinz.discrepancy(untrained.similarity(data.dataset, data.x_valid))
     return Found(
         found,
-        intervals.rank_confidence(found, covariance),
+        sure,
         np.zeros(players),
         how="EcoVal on principal components, sums over each owner's rows",
         unit="minus the squared error of ridge regression on the validation rows",
@@ -152,4 +155,5 @@ def _found(data: Data, points, runs: int, extras) -> Found:
         utility_calls=runs,
         draws=draws,
         extras=extras,
+        drawn_once="fit" if len(draws) == 1 else "",
     )

@@ -31,7 +31,7 @@ from jaxval.semivalues import (
 )
 from jaxval.types import Game, PRNGKey, ValueEstimate
 
-__all__ = ["Found", "estimate", "name_of", "places", "semivalue"]
+__all__ = ["Found", "estimate", "name_of", "places", "semivalue", "without_errors"]
 
 _DEFAULT_UNITS = 200
 """Units after which sampling stops when nothing else was said."""
@@ -47,6 +47,8 @@ class Found(NamedTuple):
       how: in words, how the values were found.
       unit: of the scores.
       sampled: what the error bars are over.
+      drawn_once: what is random but was not repeated, so that nothing is known of the
+        errors; empty otherwise.
       rivals: values of simpler scores.
       worth: scores of nobody and of everybody, where they are known.
       utility_calls: coalitions scored, over all seeds.
@@ -65,6 +67,7 @@ class Found(NamedTuple):
     utility_calls: int
     draws: Float[np.ndarray, "seeds n"]
     extras: dict[str, Any]
+    drawn_once: str = ""
 
 
 def estimate(
@@ -90,7 +93,10 @@ def estimate(
             outcomes.append(
                 play(key, config, table, maker, seed, method, weigh, context, update)
             )
+    once = maker.random if maker.seeds == 1 and method == "exact" else ""
     values, sure, sampling = _together(outcomes, method)
+    if once:
+        values, sure = without_errors(values)
     return Found(
         values,
         sure,
@@ -103,7 +109,16 @@ def estimate(
         utility_calls=sum(each.outcome.utility_calls for each in outcomes),
         draws=np.stack([each.outcome.estimate.values for each in outcomes]),
         extras={},
+        drawn_once=once,
     )
+
+
+def without_errors(
+    found: ValueEstimate,
+) -> tuple[ValueEstimate, Float[np.ndarray, "n n"]]:
+    """The same values with nothing known about their errors or their ranks."""
+    unknown = np.full_like(np.asarray(found.values, float), np.nan)
+    return found._replace(stderr=unknown), np.full((len(unknown),) * 2, np.nan)
 
 
 def semivalue(config: Any) -> weights.Weights:

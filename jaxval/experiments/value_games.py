@@ -47,6 +47,7 @@ class Maker(NamedTuple):
     Attributes:
       make: the number of a seed, and who wants to hear of the progress, to its game.
       seeds: how many there are; 1 where nothing is random.
+      random: in a word, what differs between seeds; empty where nothing does.
       what: the game in words.
       unit: of its scores.
       max_exact: players up to which all coalitions are scored unless told otherwise.
@@ -59,6 +60,7 @@ class Maker(NamedTuple):
     unit: str
     max_exact: int
     every: int = 16
+    random: str = ""
 
 
 def network(config: Any, table: Table) -> Any:
@@ -113,7 +115,10 @@ def _davinz(key, config, table, limit) -> Maker:
     text = f"DAVINZ on {config.seeds} untrained {config.model}"
     if config.game == "complexity":
         text = f"complexity alone, on {config.seeds} untrained {config.model}"
-    return Maker(_seeded(key, make), config.seeds, text, "DAVINZ score", _MAX_EXACT)
+    return Maker(
+        _seeded(key, make), config.seeds, text, "DAVINZ score", _MAX_EXACT,
+        random="initialisation",
+    )  # fmt: skip
 
 
 def _parts(config, parts: Davinz) -> Played:
@@ -148,6 +153,7 @@ def _kernel_regression(key, config, table, limit) -> Maker:
         f"kernel regression on {config.seeds} untrained {config.model}",
         _unit(table),
         max_exact=10 if len(data.x) <= 1000 else 7,
+        random="initialisation",
     )
 
 
@@ -223,6 +229,7 @@ def _retraining(key, config, table, limit) -> Maker:
         _unit(table),
         max_exact=6,
         every=2,
+        random="training",
     )
 
 

@@ -147,15 +147,9 @@ def _sentences(data: Data, found: Found, agree) -> tuple[str, ...]:
     values = np.asarray(found.values.values)
     order = np.argsort(-values, kind="stable")
     best, worst = (data.owner_names[order[i]] for i in (0, -1))
-    settled = int((found.sure[order[:-1], order[1:]] > 0.95).sum())
     if np.ptp(values) == 0:
         return ("All owners are worth the same under this score.",)
-    first = f"{best} is worth most and {worst} least; "
-    first += (
-        f"{settled} of {len(order) - 1} neighbouring places are settled at 95%."
-        if found.sampled
-        else "nothing in this score is random, so there are no error bars."
-    )
+    first = f"{best} is worth most and {worst} least; {_trust(found, order)}."
     known = {name: r for name, r in agree.items() if name != "random" and r == r}
     if not known:
         return (first,)
@@ -170,6 +164,18 @@ def _sentences(data: Data, found: Found, agree) -> tuple[str, ...]:
         f"{known[nearest]:.2f}): {verdict}."
     )
     return first, second
+
+
+def _trust(found: Found, order) -> str:
+    if found.drawn_once:
+        return (
+            f"this is one {found.drawn_once} of many, which says nothing about errors: "
+            "give --seeds 3 or more"
+        )
+    if not found.sampled:
+        return "nothing in this score is random, so there are no error bars"
+    settled = int((found.sure[order[:-1], order[1:]] > 0.95).sum())
+    return f"{settled} of {len(order) - 1} neighbouring places are settled at 95%"
 
 
 def _draw(figure, config, data: Data, found: Found) -> None:

@@ -1,13 +1,19 @@
-"""Semi-values: weights, exact enumeration, and estimators with true error bars."""
+"""Semi-values: weights, exact enumeration, and estimators with true error bars.
+
+`semivalues.value_models`, regressions on values, is imported by its own name: it brings
+scikit-learn along.
+"""
 
 from jaxval.semivalues import (
     adjusted,
+    distributional,
     exact,
     intervals,
     least_squares,
     msr,
     orders,
     permutation,
+    point_scores,
     stopping,
     truncated,
     weights,
@@ -24,6 +30,7 @@ __all__ = [
     "Outcome",
     "Status",
     "adjusted",
+    "distributional",
     "exact",
     "intervals",
     "least_squares",
@@ -31,6 +38,7 @@ __all__ = [
     "msr",
     "orders",
     "permutation",
+    "point_scores",
     "run",
     "run_detailed",
     "stopping",

@@ -1,10 +1,13 @@
 """The leave-one-out study: its correlations, its split, and one small run."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from jaxval.experiments import leave_one_out as study
 from jaxval.experiments import leave_one_out_methods as methods
+from jaxval.experiments.contract import SILENT
 
 
 def test_correlations_against_the_mean_of_the_seeds():
@@ -62,6 +65,21 @@ def test_every_method_values_every_contributor():
     config = study.Config(sizes=(12,) * 10, valid=100, width=0.25, epochs=3)
     split = study.deal(config)
     for name, method in methods.METHODS.items():
-        values = np.asarray(method(jax.random.key(0), split, config))
-        assert values.shape == (10,), name
-        assert np.isfinite(values).all(), name
+        for label, values in method(jax.random.key(0), split, config).items():
+            assert values.shape == (10,), (name, label)
+            assert np.isfinite(values).all(), (name, label)
+
+
+def test_a_killed_study_goes_on_where_it_was(monkeypatch, tmp_path):
+    cheap = {name: methods.METHODS[name] for name in ("size", "random")}
+    monkeypatch.setattr(methods, "METHODS", cheap)
+    config = study.Config(
+        sizes=(8, 10, 12), valid=60, width=0.25, seeds=2, epochs=1, inits=1
+    )
+    context = dataclasses.replace(SILENT, scratch=tmp_path / "partial")
+    first = study.run(config, context)
+    nothing = lambda *args, **kwargs: pytest.fail("trained again")
+    monkeypatch.setattr(study, "retrained_leave_one_out", nothing)
+    again = study.run(config, context)
+    np.testing.assert_array_equal(first.arrays["retrained"], again.arrays["retrained"])
+    assert first.metrics["seconds"] == again.metrics["seconds"]
