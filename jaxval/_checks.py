@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["check", "finite", "groups", "positive", "same_length"]
+__all__ = ["check", "finite", "groups", "positive", "same_features", "same_length"]
 
 
 def check(condition: bool | np.bool_, message: str) -> None:
@@ -44,6 +44,20 @@ def same_length(**arrays: Any) -> None:
         len(set(lengths.values())) <= 1,
         f"{', '.join(lengths)} must have one row a sample each; got lengths "
         f"{list(lengths.values())}.",
+    )
+
+
+def same_features(**inputs: Any) -> None:
+    """Check that a row of each of the named inputs has the same shape.
+
+    Example:
+      >>> same_features(x=np.ones((4, 2)), x_valid=np.ones((3, 2)))
+    """
+    shapes = {name: np.shape(rows)[1:] for name, rows in inputs.items()}
+    check(
+        len(set(shapes.values())) <= 1,
+        f"{', '.join(inputs)} must have the same features, in the same order; got rows "
+        f"of shapes {list(shapes.values())}.",
     )
 
 
