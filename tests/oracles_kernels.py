@@ -99,7 +99,7 @@ LINEN = {
     "average pooling": (Convolutions(average=True), "images"),
     "strides": (Convolutions(strides=2, bias=False), "images"),
     "groups": (Convolutions(groups=2), "images"),
-    "resnet": (models.resnet18(CLASSES, width=1 / 16), "images"),
+    "resnet": (models.ResNet((1, 1), (4, 8), CLASSES), "images"),
     "words": (Words(), "words"),
     "tied": (Tied(), "words"),
     "recurrent": (Recurrent(), "vectors"),

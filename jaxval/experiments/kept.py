@@ -1,17 +1,35 @@
 """Parts of a long run that a killed run need not compute again."""
 
+import hashlib
 import pathlib
 import pickle
 from collections.abc import Callable
 from typing import TypeVar
 
+import numpy as np
+
 import jaxval
 from jaxval.experiments.machine import timed
 from jaxval.experiments.results import write_atomically
 
-__all__ = ["kept"]
+__all__ = ["kept", "kept_for"]
 
 Part = TypeVar("Part")
+
+
+def kept_for(folder: pathlib.Path | None, *arrays: np.ndarray) -> pathlib.Path | None:
+    """A folder of these data's own: what was computed from others is not found there.
+
+    Args:
+      folder: `Context.scratch`.
+      *arrays: the data.
+    """
+    if folder is None:
+        return None
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return folder / digest.hexdigest()[:10]
 
 
 def kept(
@@ -23,7 +41,7 @@ def kept(
     version of the package, in a folder that is removed at its end.
 
     Args:
-      folder: `Context.scratch`; nothing is kept when `None`.
+      folder: see `kept_for`; nothing is kept when `None`.
       name: of this part of the work, the same in the next run of the same command.
       compute: the work; gives NumPy arrays and tuples of them.
 
