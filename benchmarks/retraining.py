@@ -46,56 +46,55 @@ def clock(task):
 def lanes(count=64, epochs=3):
     """One by one against 8 and 64 vmapped runs."""
     import jax
-    import jax.numpy as jnp
 
     from jaxval import models
-    from jaxval.training import Recipe, from_module, on_cpu, train
+    from jaxval.training import from_module, on_cpu
 
     data, _, _ = digits_data(80)
-    x, y = jnp.asarray(data.x), jnp.asarray(data.y)
-    owner = jnp.asarray(data.owner)
-    masks = jnp.asarray(np.random.default_rng(0).random((count, 10)) < 0.5)
-    recipe, key = Recipe(epochs=epochs), jax.random.key(0)
+    masks = np.random.default_rng(0).random((count, 10)) < 0.5
     cpu = jax.default_backend() == "cpu"
-    for name, module in (
-        ("CNN", models.cnn()),
-        ("MLP 128-128", models.mlp((128, 128), 10)),
-    ):
+    modules = {"CNN": models.cnn(), "MLP 128-128": models.mlp((128, 128), 10)}
+    for name, module in modules.items():
         network = from_module(module, data.x)
-        kinds = {"": on_cpu(network) if cpu else network}
+        ours = on_cpu(network) if cpu else network
+        compare(name, ours, data, masks, (8, count), epochs)
         if cpu and name == "CNN":
-            kinds[", XLA's convolutions"] = network
-        for kind, net in kinds.items():
-            start = net.init(key)
-
-            def one(mask, net=net, start=start):
-                return train(key, net, start, x, y, mask[owner], recipe).loss
-
-            results = {}
-            single = jax.jit(one)
-            results["one by one"] = (
-                clock(lambda f=single: [jax.block_until_ready(f(m)) for m in masks]),
-                bytes_of(single, masks[0]),
-            )
-            for width in (8, count):
-                many = jax.jit(jax.vmap(one))
-                ordered = masks[jnp.argsort(masks.sum(1))].reshape(-1, width, 10)
-                results[f"{width} vmapped"] = (
-                    clock(
-                        lambda f=many, c=ordered: [
-                            jax.block_until_ready(f(m)) for m in c
-                        ]
-                    ),
-                    bytes_of(many, ordered[0]),
-                )
-            base = results["one by one"][0]
-            for label, ((wall, spent), held) in results.items():
-                print(
-                    f"{name + kind:28} {label:12} {wall:7.2f} s wall {spent:7.2f} s "
-                    f"CPU, {base[0] / wall:5.2f}x as fast, {held / 2**20:7.1f} MiB",
-                    flush=True,
-                )
+            # They are so much slower that eight coalitions must do.
+            compare(f"{name}, XLA's own", network, data, masks[:8], (8,), epochs)
     return True
+
+
+def compare(name, network, data, masks, widths, epochs):
+    """Prints seconds and memory for these coalitions, in turn and so many at once."""
+    import jax
+    import jax.numpy as jnp
+
+    from jaxval.training import Recipe, train
+
+    x, y, owner = map(jnp.asarray, (data.x, data.y, data.owner))
+    start, recipe = network.init(jax.random.key(0)), Recipe(epochs=epochs)
+    masks = jnp.asarray(masks)
+    ordered = masks[jnp.argsort(masks.sum(1))]
+
+    def one(mask):
+        rows = mask[owner]
+        return train(jax.random.key(0), network, start, x, y, rows, recipe).loss
+
+    def row(label, fn, chunks, base=None):
+        run = lambda: [jax.block_until_ready(fn(chunk)) for chunk in chunks]
+        wall, spent = clock(run)
+        print(
+            f"{name:20} {len(masks):3} coalitions, {label:12} {wall:7.2f} s wall "
+            f"{spent:7.2f} s CPU, {(base or wall) / wall:5.2f}x as fast, "
+            f"{bytes_of(fn, chunks[0]) / 2**20:7.1f} MiB",
+            flush=True,
+        )
+        return wall
+
+    base = row("one by one", jax.jit(one), masks)
+    for width in widths:
+        chunks = ordered.reshape(-1, width, masks.shape[1])
+        row(f"{width} vmapped", jax.jit(jax.vmap(one)), chunks, base)
 
 
 def bytes_of(fn, *args):
