@@ -66,7 +66,8 @@ def spearman(x: Num[np.ndarray, " n"], y: Num[np.ndarray, " n"]) -> Agreement:
     r"""Spearman's rank correlation: Pearson's of the ranks, equals at their mean rank.
 
     The interval is Fisher's with the variance $(1 + r^2 / 2) / (n - 3)$ of Bonett and
-    Wright (2000).
+    Wright (2000), and half a swap of neighbours short of $\pm 1$ where all ranks agree:
+    that four players are ranked alike is no proof that others would be.
 
     Args:
       x: values of one method.
@@ -78,7 +79,10 @@ def spearman(x: Num[np.ndarray, " n"], y: Num[np.ndarray, " n"]) -> Agreement:
     """
     _checked(x, y)
     r = _correlation(mean_ranks(np.asarray(x)), mean_ranks(np.asarray(y)))
-    return _fisher(r, len(x), 1 + r**2 / 2)
+    n = len(x)
+    most = 1 - 6 / (n * (n**2 - 1)) if n > 2 else 0.0
+    found = _fisher(max(-most, min(most, r)) if r == r else r, n, 1 + r**2 / 2)
+    return Agreement(r, min(found.low, r), max(found.high, r))
 
 
 def bootstrap_interval(

@@ -88,6 +88,8 @@ class Config:
     """Epochs of each training, for retraining."""
     seeds: int = 3
     """Initialisations (or trainings, or fits of ecoval) to average over."""
+    resamples: int = 20
+    """Bootstrap resamples of the rows behind the error bars of ecoval."""
 
     semivalue: SEMIVALUES = "shapley"
     """How a player's contributions to coalitions are weighed."""
@@ -113,10 +115,10 @@ class Config:
 
     def __post_init__(self):
         """Numbers that nothing else would look at in time."""
-        for name in ("seeds", "epochs", "neighbours", "block", "budget"):
+        for name, least in _LEAST.items():
             number = getattr(self, name)
-            if number is not None and number < 1:
-                raise ValueError(f"--{name} must be at least 1; got {number}.")
+            if number is not None and number < least:
+                raise ValueError(f"--{name} must be at least {least}; got {number}.")
         for name in ("width", "stderr", "seconds"):
             number = getattr(self, name)
             if number is not None and not number > 0:
@@ -140,25 +142,65 @@ def run(config: Config, context: Context = SILENT) -> Result:
     for warning in table.warnings:
         context.note(f"note: {warning}")
     if config.game == "ecoval":
-        found = value_ecoval.play(game_key, config, table, context)
+        limit = limit_of(config.memory)
+        found = value_ecoval.play(game_key, config, table, limit, context)
         return value_report.report(config, table, found)
     maker = value_games.maker(game_key, config, table, limit_of(config.memory))
     found = value_estimate.estimate(draw_key, config, table, maker, context)
     return value_report.report(config, table, found)
 
 
+_LEAST = {
+    "seeds": 1, "resamples": 2, "epochs": 1, "neighbours": 1, "block": 1, "budget": 1,
+}  # fmt: skip
+
+_NETWORKS = ("davinz", "complexity", "kernel-regression", "retraining")
+_KERNELS = ("davinz", "complexity", "kernel-regression")
+
+_GAMES_OF: dict[str, tuple[str, ...]] = {
+    "model": _NETWORKS,
+    "width": _NETWORKS,
+    "zeta": _KERNELS,
+    "block": ("davinz", "complexity"),
+    "neighbours": ("knn",),
+    "epochs": ("retraining",),
+    "unseen": ("ecoval",),
+    "resamples": ("ecoval",),
+}
+"""Options that only some games listen to."""
+
+_SEMIVALUE_OF = {"probability": "weighted-banzhaf", "alpha": "beta", "beta": "beta"}
+"""Options that only one semi-value listens to."""
+
+_SAMPLING = ("semivalue", "estimator", "stderr", "budget", "seconds")
+"""Options of a sampled semi-value, which ecoval is not."""
+
+
 def _check_options(config: Config) -> None:
-    """Options that go together, or don't."""
-    if config.unseen is not None and config.game != "ecoval":
-        raise ValueError(
-            "--unseen values points that come later, which needs --game ecoval; got "
-            f"--game {config.game}."
-        )
-    if config.block is not None and config.game not in ("davinz", "complexity"):
-        raise ValueError(
-            "--block keeps blocks of the tangent kernel of davinz and complexity; got "
-            f"--game {config.game}."
-        )
+    """Options that go together, or don't: none is given and ignored."""
+    given = {
+        field.name
+        for field in dataclasses.fields(config)
+        if getattr(config, field.name) != field.default
+    }
+    for name, games in _GAMES_OF.items():
+        if name in given and config.game not in games:
+            raise ValueError(
+                f"--{name} does nothing with --game {config.game}: it needs --game "
+                f"{' or '.join(games)}. Leave it out."
+            )
+    for name, semivalue in _SEMIVALUE_OF.items():
+        if name in given and config.semivalue != semivalue:
+            raise ValueError(
+                f"--{name} does nothing with --semivalue {config.semivalue}: it needs "
+                f"--semivalue {semivalue}. Leave it out."
+            )
+    for name in _SAMPLING:
+        if name in given and config.game == "ecoval":
+            raise ValueError(
+                "--game ecoval is a method of its own and samples no semi-value: leave "
+                f"--{name} out. (Its error bars come from --resamples.)"
+            )
     shapley_only = ("truncated", "least-squares")
     if config.estimator in shapley_only and config.semivalue not in (
         ("shapley",) if config.estimator == "truncated" else ("shapley", "banzhaf")

@@ -1,15 +1,18 @@
 """EcoVal on a person's own rows: clusters first, points and owners from them."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from jaxval import ecoval
 from jaxval.datasets.tables import Table as Data
 from jaxval.experiments import untrained
 from jaxval.experiments.contract import Context
-from jaxval.experiments.value_estimate import Found, without_errors
+from jaxval.experiments.memory import GIB
+from jaxval.experiments.value_estimate import Found
 from jaxval.games import davinz
 from jaxval.games.kernel_regression import (
     negative_squared_error,
@@ -25,49 +28,125 @@ __all__ = ["play"]
 _MAX_CLUSTERS = 30
 _MAX_DIMENSIONS = 16
 
+_MOST_SHOWN = 12
+"""Rows that came later that fit the terminal; of more, the best and the worst."""
 
-def play(key: PRNGKey, config: Any, data: Data, context: Context) -> Found:
-    """Fit EcoVal once a seed and sum the values of each owner's points.
+
+class _Values(NamedTuple):
+    """Values of rows under each fit to the rows as they are, and to resamples."""
+
+    fits: Float[np.ndarray, "fits n"]
+    resamples: Float[np.ndarray, "resamples n"]
+
+    @property
+    def mean(self) -> Float[np.ndarray, " n"]:
+        """Over the fits to the rows as they are."""
+        return self.fits.mean(0)
+
+    @property
+    def stderr(self) -> Float[np.ndarray, " n"]:
+        """By the bootstrap: of other rows and another run of the method alike."""
+        return self.resamples.std(0, ddof=1)
+
+    @property
+    def noise(self) -> Float[np.ndarray, " n"]:
+        """What of that is the method's own: of the mean of fits to the same rows."""
+        if len(self.fits) < 2:
+            return np.full(self.fits.shape[1], np.nan)
+        return self.fits.std(0, ddof=1) / np.sqrt(len(self.fits))
+
+    def of_owners(self, owner: np.ndarray) -> "_Values":
+        """The sums over each owner's rows."""
+        sums = lambda draws: np.stack(
+            [ecoval.owner_sums(each, owner) for each in draws]
+        )
+        return _Values(sums(self.fits), sums(self.resamples))
+
+
+def play(
+    key: PRNGKey, config: Any, data: Data, limit: int | None, context: Context
+) -> Found:
+    """Fit EcoVal, again to resamples of the rows, and sum each owner's rows.
 
     Args:
-      key: of the mixtures, the representatives and their orders.
+      key: of the mixtures, the representatives, their orders and the resamples.
       config: of `value`.
       data: a person's table.
+      limit: bytes to stay below; nothing is checked when `None`.
       context: for progress.
     """
-    if config.semivalue != "shapley" or config.estimator != "auto":
-        raise ValueError(
-            "--game ecoval is a method of its own: leave --semivalue and --estimator "
-            "out."
-        )
+    _check_memory(data, limit)
     x = np.asarray(data.dataset.x)
     embed = ecoval.principal_components(key, x, _MAX_DIMENSIONS)
     points = ecoval.Points(embed(x), np.asarray(data.dataset.y))
     later = _later(config, data, embed)
-    game = _ridge(data, embed)
-    mine, theirs, sentences, runs = [], [], (), 0
-    with context.progress("EcoVal, fits") as update:
-        for seed in range(config.seeds):
-            fitted = ecoval.fit(
-                jax.random.fold_in(key, seed),
-                lambda x, y: game(x, y, np.arange(len(x))),
-                points,
-                settings=_settings(len(points.x)),
-                cluster_game=lambda points, cluster, count: game(*points, cluster),
-            )
-            allocation = ecoval.values(fitted)
-            mine.append(np.asarray(allocation.values, float))
-            runs += sum(fitted.cost[:2])
-            if later is not None:
-                theirs.append(np.asarray(ecoval.unseen_values(fitted, later).values))
-            if seed == 0:
-                sentences = ecoval.report(fitted, allocation).sentences()
-            update(seed + 1, config.seeds)
-    tables = {"points": _points_table(data, np.stack(mine))}
-    if later is not None:
-        tables["unseen"] = _unseen_table(np.stack(theirs))
-    extras = {"tables": tables, "sentences": sentences}
-    return _found(data, np.stack(mine), runs, extras)
+    game = _Ridge(data, embed)
+    fits, resampled = _fits(key, config, game, points, context)
+    rows = _Values(
+        _stacked(ecoval.values(fitted) for fitted in fits),
+        _stacked(ecoval.unseen_values(fitted, points) for fitted in resampled),
+    )
+    owners = rows.of_owners(np.asarray(data.dataset.owner))
+    worth = (game.of_nobody(), fits[0].clusters.full)
+    extras = _extras(data, fits, resampled, rows, later)
+    extras["sentences"] = (_scale(owners, worth), *extras["sentences"])
+    extras["arrays"] = {"bootstrap": owners.resamples}
+    calls = sum(fitted.cost.total for fitted in (*fits, *resampled))
+    return _found(key, data, owners, worth, calls, extras)
+
+
+def _stacked(allocations) -> Float[np.ndarray, "draws n"]:
+    return np.stack([np.asarray(each.values, float) for each in allocations])
+
+
+def _extras(data: Data, fits, resampled, rows: _Values, later) -> dict[str, Any]:
+    """Tables, hazards and sentences on single rows, those that came later included."""
+    told = [ecoval.report(fitted, ecoval.values(fitted)) for fitted in fits]
+    extras: dict[str, Any] = {
+        "tables": {"points": _points_table(data, rows)},
+        "unprinted": ("points",),
+        "sentences": _labelled(told[0].sentences(), len(fits)),
+        "metrics": {
+            "fits": len(fits),
+            "resamples": len(resampled),
+            "hazards": [each._asdict() for each in told],
+        },
+    }
+    if later is None:
+        return extras
+    allocations = [ecoval.unseen_values(fitted, later) for fitted in fits]
+    came = _Values(
+        _stacked(allocations),
+        _stacked(ecoval.unseen_values(fitted, later) for fitted in resampled),
+    )
+    tables, count = extras["tables"], came.fits.shape[1]
+    tables["unseen"] = _unseen_table(came, np.arange(count))
+    if count > _MOST_SHOWN:
+        extras["unprinted"] += ("unseen",)
+        tables["unseen_best_and_worst"] = _unseen_table(came, _ends(came.mean))
+    again = [ecoval.report(*pair) for pair in zip(fits, allocations, strict=True)]
+    extras["metrics"]["hazards_of_unseen"] = [each._asdict() for each in again]
+    known = told[0].sentences()
+    new = [each for each in again[0].sentences() if each not in known]
+    new = [f"Of the rows that came later: {each}" for each in new]
+    extras["sentences"] = (
+        _against(rows, came), *extras["sentences"], *_labelled(new, len(fits))
+    )  # fmt: skip
+    return extras
+
+
+def _check_memory(data: Data, limit: int | None) -> None:
+    rows, players = len(data.dataset.x), len(data.owner_names)
+    sampled = min(rows, 1000) + min(len(data.x_valid), 1000)
+    # The median distance, the similarities of owners, responsibilities of clusters.
+    need = 8 * (4 * sampled**2 + 3 * players**2)
+    need += 8 * rows * (4 * _MAX_DIMENSIONS + 3 * _MAX_CLUSTERS)
+    if limit is not None and need > limit:
+        raise ValueError(
+            f"EcoVal of {rows} rows of {players} owners needs about {need / GIB:.2g} "
+            f"GiB, and {limit / GIB:.2g} GiB are there: take fewer rows, or group them "
+            "with --owner. Raise the limit with --memory if you know better."
+        )
 
 
 def _later(config, data: Data, embed) -> ecoval.Points | None:
@@ -82,78 +161,153 @@ def _settings(rows: int) -> ecoval.Settings:
     return ecoval.Settings(mixture=ecoval.Mixture(num_clusters=clusters))
 
 
-def _ridge(data: Data, embed):
+def _fits(key, config, game, points, context):
+    """Fits to the rows as they are, `--seeds` of them, and fits to resamples."""
+    again_key, bootstrap_key = jax.random.split(key)
+    settings, found = _settings(len(points.x)), []
+    total = config.seeds + config.resamples
+    with context.progress("EcoVal, fits") as update:
+
+        def refit(key, points, pool):
+            found.append(
+                ecoval.fit(
+                    key, game.of_points, points, pool,
+                    settings=settings, cluster_game=game.of_clusters,
+                )
+            )  # fmt: skip
+            update(len(found), total)
+            return found[-1]
+
+        # Only the fits are kept: sums of owners and later rows are valued from them.
+        ecoval.bootstrap(bootstrap_key, refit, points, num_resamples=config.resamples)
+        for seed in range(1, config.seeds):
+            refit(jax.random.fold_in(again_key, seed), points, None)
+    resampled = slice(1, 1 + config.resamples)
+    return [found[0], *found[resampled.stop :]], found[resampled]
+
+
+class _Ridge:
     """Ridge regression of the targets (one-hot for classes) on the embedded points.
 
     Scored by minus its squared error: an accuracy on few validation rows doesn't move
     when a cluster leaves, and a cluster that is worth 0 ties all its points at 0.
     """
-    classes = len(data.class_names)
-    targets = lambda y: one_hot(y, classes) if classes else np.asarray(y, float)
-    with_constant = lambda x: np.concatenate([x, np.ones((len(x), 1))], axis=1)
-    x_valid, y_valid = with_constant(embed(data.x_valid)), targets(data.y_valid)
 
-    def game(x, y, owner):
+    def __init__(self, data: Data, embed):
+        self.classes = len(data.class_names)
+        self.x_valid = self._with_constant(embed(data.x_valid))
+        self.y_valid = self._targets(data.y_valid)
+
+    def of_points(self, x, y):
+        """The game whose players are points."""
+        return self._game(x, y, np.arange(len(x)))
+
+    def of_clusters(self, points, cluster, count):
+        """The game whose players are clusters."""
+        return self._game(points.x, points.y, cluster)
+
+    def of_nobody(self) -> float:
+        """The score of no data, which predicts 0."""
+        y = jnp.asarray(self.y_valid.reshape(len(self.y_valid), -1).T)
+        return float(negative_squared_error(jnp.zeros_like(y), y))
+
+    def _game(self, x, y, owner):
         return ridge_regression(
-            with_constant(x), x_valid, targets(y), y_valid, owner,
+            self._with_constant(x), self.x_valid, self._targets(y), self.y_valid, owner,
             ridge=1.0, metric=negative_squared_error,
         )  # fmt: skip
 
-    return game
+    def _targets(self, y):
+        return one_hot(y, self.classes) if self.classes else np.asarray(y, float)
+
+    def _with_constant(self, x):
+        return np.concatenate([x, np.ones((len(x), 1))], axis=1)
 
 
-def _points_table(data: Data, draws) -> Table:
+def _points_table(data: Data, rows: _Values) -> Table:
     owners = [data.owner_names[i] for i in np.asarray(data.dataset.owner)]
     return Table(
         "Values of the training rows",
-        (Column("owner", owners), Column("ecoval", *_mean(draws))),
+        (Column("owner", owners), *_columns(rows, slice(None))),
     )
 
 
-def _unseen_table(draws) -> Table:
+def _unseen_table(rows: _Values, shown) -> Table:
     return Table(
-        "Values of the rows that came later",
-        (
-            Column("row", np.arange(1, draws.shape[1] + 1)),
-            Column("ecoval", *_mean(draws)),
-        ),
+        "What the rows that came later are worth",
+        (Column("row", shown + 1), *_columns(rows, shown)),
+        "Rows in the order of their file. ± one standard error over "
+        f"{len(rows.resamples)} bootstrap resamples of the training rows.",
     )
 
 
-def _mean(draws):
-    if len(draws) < 2:
-        return draws[0], np.full(draws.shape[1], np.nan)
-    return draws.mean(0), draws.std(0, ddof=1) / np.sqrt(len(draws))
+def _columns(rows: _Values, shown) -> tuple[Column, ...]:
+    return (
+        Column("ecoval", rows.mean[shown], rows.stderr[shown], "EcoVal"),
+        Column("refit_stderr", rows.noise[shown], shown=False),
+    )
 
 
-def _found(data: Data, points, runs: int, extras) -> Found:
-    owner, players = np.asarray(data.dataset.owner), len(data.owner_names)
-    draws = np.stack([ecoval.owner_sums(each, owner) for each in points])
-    values, errors = _mean(draws)
-    covariance = np.zeros((players, players))
-    if len(draws) > 1:
-        covariance = np.atleast_2d(np.cov(draws.T)) / len(draws)
-    found = ValueEstimate(values, errors, np.full(players, len(draws)))
-    sure = intervals.rank_confidence(found, covariance)
-    if len(draws) == 1:
-        found, sure = without_errors(found)
+def _ends(values) -> np.ndarray:
+    order, half = np.argsort(-values, kind="stable"), _MOST_SHOWN // 2
+    return np.concatenate([order[:half], order[-half:]])
+
+
+def _labelled(sentences, fits: int) -> tuple[str, ...]:
+    """Each fit meets its own hazards; those of all of them are in metrics.json."""
+    first = f"In the first of {fits} fits: " if fits > 1 else ""
+    return tuple(first + each for each in sentences)
+
+
+def _against(rows: _Values, came: _Values) -> str:
+    middle = lambda each: np.median(each.mean)
+    return (
+        f"A row that came later is worth {middle(came):.2g} in the middle, a training "
+        f"row {middle(rows):.2g}; the most that one is worth is {came.mean.max():.2g} "
+        f"against {rows.mean.max():.2g}."
+    )
+
+
+def _scale(owners: _Values, worth: tuple[float, float]) -> str:
+    noise = float(np.max(owners.noise))
+    count = len(owners.fits)
+    if count < 2:
+        again = ""
+    elif noise < 0.01 * np.max(owners.stderr):
+        again = f"; {count} fits to the same rows agree, so the errors are of the rows"
+    else:
+        again = (
+            f"; the method's own part of the errors, the spread of {count} fits to the "
+            f"same rows, is at most {noise:.2g}"
+        )
+    return (
+        f"Nobody scores {worth[0]:.3g} and everybody {worth[1]:.3g}; the values add up "
+        f"to {owners.mean.sum():.2g}, what the clusters lose when left out one by one"
+        f"{again}."
+    )
+
+
+def _found(key, data: Data, owners: _Values, worth, calls: int, extras) -> Found:
+    players, count = len(data.owner_names), len(owners.resamples)
+    found = ValueEstimate(owners.mean, owners.stderr, np.full(players, count))
+    covariance = np.atleast_2d(np.cov(owners.resamples.T))
     sizes = data.dataset.sizes
     far = -davinz.discrepancy(untrained.similarity(data.dataset, data.x_valid))
+    fits = f"mean of {len(owners.fits)} fits" if len(owners.fits) > 1 else "one fit"
     return Found(
         found,
-        sure,
-        np.zeros(players),
-        how="EcoVal on principal components, sums over each owner's rows",
+        intervals.rank_confidence(found, covariance),
+        owners.noise,
+        how=f"EcoVal on principal components, {fits}, sums over each owner's rows",
         unit="minus the squared error of ridge regression on the validation rows",
-        sampled=f"{len(draws)} fits" if len(draws) > 1 else "",
+        sampled=f"{count} bootstrap resamples of the rows",
         rivals={
             "size only": sizes / sizes.sum(),
             "discrepancy, leave-one-out": np.asarray(exact.leave_one_out(far).values),
-            "random": np.random.default_rng(0).normal(size=players),
+            "random": np.asarray(jax.random.normal(key, (players,))),
         },
-        worth=None,
-        utility_calls=runs,
-        draws=draws,
+        worth=worth,
+        utility_calls=calls,
+        draws=owners.fits,
         extras=extras,
-        drawn_once="fit" if len(draws) == 1 else "",
     )

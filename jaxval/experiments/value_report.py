@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxval.datasets.tables import Table as Data
-from jaxval.evaluation import spearman
+from jaxval.evaluation import Agreement, spearman
 from jaxval.experiments.contract import Result
 from jaxval.experiments.ranking import ranks
 from jaxval.experiments.value_estimate import Found, name_of, places
@@ -46,11 +46,14 @@ def report(config: Any, data: Data, found: Found) -> Result:
     values, errors = (np.asarray(each)[shown] for each in found.values[:2])
     return Result(
         tables={**tables, **extra_tables},
-        unprinted=(*unprinted, *extra_tables),
+        unprinted=(*unprinted, *found.extras.get("unprinted", ())),
         chart=bar_chart(names, values, errors, title=_title(config)),
         metrics=_metrics(data, found, agree),
-        sentences=(*_sentences(data, found, agree), *found.extras.get("sentences", ())),
-        arrays={"draws": found.draws},
+        sentences=(
+            *_sentences(data.owner_names, found, agree),
+            *found.extras.get("sentences", ()),
+        ),
+        arrays={"draws": found.draws, **found.extras.get("arrays", {})},
         draw=lambda figure: _draw(figure, config, data, found),
     )
 
@@ -108,20 +111,23 @@ def _above_next(found: Found) -> Float[np.ndarray, " n"]:
     return above
 
 
-def _agreement(found: Found) -> dict[str, float]:
+def _agreement(found: Found) -> dict[str, Agreement]:
     values = np.asarray(found.values.values)
-    return {name: spearman(values, rival).value for name, rival in found.rivals.items()}
+    return {name: spearman(values, rival) for name, rival in found.rivals.items()}
 
 
-def _rivals(found: Found, agree: dict[str, float]) -> Table:
-    names = list(agree)
+def _rivals(found: Found, agree: dict[str, Agreement]) -> Table:
+    value, low, high = np.array(list(agree.values())).T
     return Table(
         "Would something simpler have said the same?",
         (
-            Column("score", names),
-            Column("spearman", [agree[name] for name in names]),
+            Column("score", list(agree)),
+            Column("spearman", value),
+            Column("low", low, heading="from"),
+            Column("high", high, heading="to"),
         ),
-        "Rank correlation of its values with those above.",
+        "Rank correlation of its values with those above; from, to: its 95% interval "
+        f"for {len(found.values.values)} owners.",
     )
 
 
@@ -138,32 +144,64 @@ def _metrics(data: Data, found: Found, agree) -> dict[str, Any]:
         "utility_calls": found.utility_calls,
         "score_of_nobody": None if found.worth is None else found.worth[0],
         "score_of_everybody": None if found.worth is None else found.worth[1],
-        "spearman_with": agree,
+        "spearman_with": {name: each.value for name, each in agree.items()},
+        "pairs_told_apart": _told_apart(found)[0],
         **found.extras.get("metrics", {}),
     }
 
 
-def _sentences(data: Data, found: Found, agree) -> tuple[str, ...]:
+_KNOWN = 0.5
+"""Share of all pairs that must be told apart for a ranking to be compared."""
+
+_ALIKE = 0.9
+"""Rank correlation from which two rankings are as good as the same."""
+
+
+def _sentences(
+    names: tuple[str, ...], found: Found, agree: dict[str, Agreement]
+) -> tuple[str, ...]:
     values = np.asarray(found.values.values)
     order = np.argsort(-values, kind="stable")
-    best, worst = (data.owner_names[order[i]] for i in (0, -1))
+    best, worst = (names[order[i]] for i in (0, -1))
     if np.ptp(values) == 0:
         return ("All owners are worth the same under this score.",)
     first = f"{best} is worth most and {worst} least; {_trust(found, order)}."
-    known = {name: r for name, r in agree.items() if name != "random" and r == r}
+    known = {name: r for name, r in agree.items() if name != "random" and r[0] == r[0]}
     if not known:
         return (first,)
-    nearest = max(known, key=lambda name: known[name])
-    verdict = (
-        "most of this ranking could be had from that alone"
-        if known[nearest] >= 0.9
-        else "the ranking says something that no simpler score says"
-    )
-    second = (
-        f"Of the simpler scores {nearest} ranks most like it (Spearman "
-        f"{known[nearest]:.2f}): {verdict}."
-    )
-    return first, second
+    return first, _verdict(found, known)
+
+
+def _verdict(found: Found, known: dict[str, Agreement]) -> str:
+    """Whether a simpler score would have done, as far as that can be told."""
+    nearest = max(known, key=lambda name: known[name].value)
+    value, low, high = known[nearest]
+    said = f"Of the simpler scores {nearest} ranks most like it (Spearman {value:.2f}"
+    told, pairs = _told_apart(found)
+    if not told >= _KNOWN * pairs:
+        why = (
+            "nothing is known of its errors"
+            if found.drawn_once
+            else f"{told:.0f} of {pairs} pairs of owners are told apart at 95%"
+        )
+        return (
+            f"{said}), but this ranking is not known well enough to be compared: {why}."
+        )
+    said += f", 95% interval {low:.2f} to {high:.2f}): " if low == low else "): "
+    few = f"{len(found.values.values)} owners are too few to say"
+    if value >= _ALIKE:
+        same = "most of this ranking could be had from that alone"
+        return f"{said}{same}." if low > 0.5 else f"{said}{same}, though {few}."
+    if high < _ALIKE:
+        return f"{said}the ranking says something that no simpler score says."
+    return f"{said}{few} whether the ranking says more than that."
+
+
+def _told_apart(found: Found) -> tuple[float, int]:
+    """Pairs whose order is known at 95%, NaN if nothing is known, and all pairs."""
+    pairs = len(found.sure) * (len(found.sure) - 1) // 2
+    known = not np.isnan(found.sure).any()
+    return float((found.sure > 0.95).sum()) if known else float("nan"), pairs
 
 
 def _trust(found: Found, order) -> str:
@@ -174,6 +212,8 @@ def _trust(found: Found, order) -> str:
         )
     if not found.sampled:
         return "nothing in this score is random, so there are no error bars"
+    if not found.sure[order[0], order[-1]] > 0.95:
+        return "but not even these two are told apart at 95%"
     settled = int((found.sure[order[:-1], order[1:]] > 0.95).sum())
     return f"{settled} of {len(order) - 1} neighbouring places are settled at 95%"
 
