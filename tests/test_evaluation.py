@@ -7,7 +7,6 @@ import pytest
 from scipy import stats
 
 from jaxval import Game, evaluation
-from jaxval.evaluation.agreement import bootstrap_interval
 from jaxval.evaluation.curves import steps_of
 
 
@@ -57,7 +56,7 @@ def test_fisher_intervals_cover(rng):
 def test_bootstrap_interval_holds_the_value(key, rng):
     x = rng.normal(size=40)
     y = x + rng.normal(size=40)
-    found = bootstrap_interval(key, x, y, num_resamples=200)
+    found = evaluation.bootstrap_interval(key, x, y, num_resamples=200)
     assert found.low < found.value < found.high
     assert found.value == evaluation.spearman(x, y).value
 
@@ -99,6 +98,46 @@ def test_reliability_of_two_runs_that_disagree(key):
     found = evaluation.split_half_reliability(key, runs)
     assert found.half == -1.0
     assert np.isnan(found.ceiling)
+
+
+def test_a_constant_half_leaves_the_other_splits(key):
+    runs = np.array(
+        [[0.1, 0.1, 0.1], [0.1, 0.1, 0.1], [0.1, 0.2, 0.3], [0.1, 0.3, 0.2]]
+    )
+    found = evaluation.split_half_reliability(key, runs)
+    # Of the three ways to halve four runs one puts the constant ones together.
+    assert found.splits == 2
+    np.testing.assert_allclose(
+        found.half, evaluation.pearson(runs[2], runs[3]).value, rtol=1e-12
+    )
+    flat = evaluation.split_half_reliability(key, np.ones((4, 3)))
+    assert np.isnan(flat.half)
+    assert flat.splits == 0
+
+
+@pytest.mark.parametrize(("runs", "splits"), [(2, 1), (3, 3), (4, 3), (5, 15), (8, 35)])
+def test_few_runs_are_split_in_all_ways(rng, runs, splits):
+    values = rng.normal(size=12) + rng.normal(size=(runs, 12))
+    a, b = (
+        evaluation.split_half_reliability(jax.random.key(i), values) for i in (0, 1)
+    )
+    assert a == b
+    assert a.splits == splits
+
+
+def test_odd_runs_are_stepped_up_to_all_of_them(key, rng):
+    # Signal 1, noise 1 a run: one run correlates with another at 1/2, and the mean of
+    # three has reliability 1 / (1 + 1/3).
+    truth = rng.normal(size=20_000)
+    found = evaluation.split_half_reliability(key, truth + rng.normal(size=(3, 20_000)))
+    assert abs(found.half - 0.5) < 0.02
+    assert abs(found.whole - 0.75) < 0.02
+
+
+def test_ranks_that_all_agree_leave_room_for_chance():
+    found = evaluation.spearman(np.arange(4.0), np.arange(4.0) ** 3)
+    assert (found.value, found.high) == (1.0, 1.0)
+    assert found.low < 0
 
 
 def weighted_game(weights):

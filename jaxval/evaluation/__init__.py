@@ -3,6 +3,7 @@
 from jaxval.evaluation.agreement import (
     Agreement,
     Reliability,
+    bootstrap_interval,
     pearson,
     rank_stability,
     spearman,
@@ -31,6 +32,7 @@ __all__ = [
     "area",
     "area_between",
     "band",
+    "bootstrap_interval",
     "descending",
     "detect",
     "mean_ranks",

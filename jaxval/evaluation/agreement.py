@@ -6,6 +6,7 @@ with itself. No method can be expected to correlate better with a noisy truth th
 the square root of the truth's reliability.
 """
 
+import itertools
 import math
 from typing import NamedTuple
 
@@ -58,6 +59,9 @@ def pearson(x: Num[np.ndarray, " n"], y: Num[np.ndarray, " n"]) -> Agreement:
     Example:
       >>> pearson(np.array([1.0, 2.0, 3.0]), np.array([2.0, 4.0, 6.0])).value
       1.0
+
+    References:
+      Fisher, *On the probable error of a coefficient of correlation*, Metron, 1921.
     """
     return _fisher(_correlation(x, y), len(x), 1.0)
 
@@ -76,6 +80,10 @@ def spearman(x: Num[np.ndarray, " n"], y: Num[np.ndarray, " n"]) -> Agreement:
     Example:
       >>> spearman(np.array([1.0, 2.0, 30.0]), np.array([1.0, 5.0, 6.0])).value
       1.0
+
+    References:
+      Bonett and Wright, *Sample size requirements for estimating Pearson, Kendall and
+      Spearman correlations*, Psychometrika, 2000.
     """
     _checked(x, y)
     r = _correlation(mean_ranks(np.asarray(x)), mean_ranks(np.asarray(y)))
@@ -102,6 +110,19 @@ def bootstrap_interval(
       y: values of another.
       statistic: `pearson`, `spearman`, or another function to an `Agreement`.
       num_resamples: of n players with replacement.
+
+    Returns:
+      The correlation of all players, and the 2.5 and 97.5 percentiles; NaN limits if
+      no resample has a correlation.
+
+    Example:
+      >>> x = np.arange(10.0)
+      >>> found = bootstrap_interval(jax.random.key(0), x, x**2, num_resamples=50)
+      >>> round(found.value, 6), round(found.low, 6)
+      (1.0, 1.0)
+
+    References:
+      Efron and Tibshirani, *An Introduction to the Bootstrap*, 1993, chapter 13.
     """
     x, y = _checked(x, y)
     rows = np.asarray(jax.random.randint(key, (num_resamples, len(x)), 0, len(x)))
@@ -157,15 +178,18 @@ class Reliability(NamedTuple):
     r"""How far a ground truth averaged over runs can be trusted.
 
     Attributes:
-      half: mean correlation between the means of two random halves of the runs.
-      whole: $2r / (1 + r)$, Spearman and Brown's forecast for the mean of all of them
-        (NaN where halves disagree so much that it means nothing, $r \le 0$).
+      half: mean correlation between the means of two halves of the runs.
+      whole: Spearman and Brown's forecast for the mean of all of them, as of
+        `split_half_reliability` (NaN where halves disagree so much that it means
+        nothing, $r \le 0$).
       ceiling: $\sqrt{\text{whole}}$, about the best that any method can reach.
+      splits: behind `half`: those with an order in either half.
     """
 
     half: float
     whole: float
     ceiling: float
+    splits: int
 
 
 def split_half_reliability(
@@ -175,38 +199,78 @@ def split_half_reliability(
     ranks: bool = False,
     num_splits: int = 100,
 ) -> Reliability:
-    """Correlate the mean of half of the runs with the mean of the other half.
+    r"""Correlate the mean of half of the runs with the mean of the other half.
+
+    With $r$ the mean correlation of halves of $h$ out of $R$ runs, the mean of all runs
+    has, by Spearman and Brown, the reliability
+
+    $$\frac{k\,r}{1 + (k - 1)\,r}, \qquad k = R / h,$$
+
+    which is $2r/(1+r)$ for an even number of runs. It is derived for Pearson's
+    correlation and an approximation for that of ranks.
 
     Args:
-      key: draws the halves.
+      key: draws the halves, where there are too many to take all.
       runs: values, one run (retraining seed) a row; with an odd number, one is left out
         of each split.
       ranks: Spearman's correlation in place of Pearson's.
-      num_splits: random splits to average over; all of them where there are few.
+      num_splits: random splits to average over; all different ones where there are no
+        more of them (up to 8 runs by default).
+
+    Returns:
+      The correlation and what follows from it. A split in which one half is constant
+      has no correlation and doesn't count; all are NaN if no split counts.
 
     Raises:
-      ValueError: with fewer than two runs.
+      ValueError: with fewer than two runs, or if a number is not finite.
+
+    Example:
+      >>> runs = np.array([[1.0, 2.0, 3.0], [1.0, 2.0, 3.0], [1.0, 3.0, 2.0]])
+      >>> found = split_half_reliability(jax.random.key(0), runs)
+      >>> round(found.half, 3), round(found.whole, 3), found.splits
+      (0.667, 0.857, 3)
+
+    References:
+      Spearman, *Correlation calculated from faulty data*; Brown, *Some experimental
+      results in the correlation of mental abilities*, British Journal of Psychology,
+      1910.
     """
     runs = np.asarray(runs, float)
     check(
         runs.ndim == 2 and len(runs) >= 2,
         f"runs must have at least 2 rows, one a run; got shape {runs.shape}.",
     )
+    check(num_splits >= 1, f"num_splits must be at least 1; got {num_splits}.")
     finite("runs", runs)
-    half = len(runs) // 2
-    splits = 1 if len(runs) == 2 else num_splits
-    orders = [
-        np.asarray(jax.random.permutation(jax.random.fold_in(key, i), len(runs)))
-        for i in range(splits)
-    ]
     measure = spearman if ranks else pearson
-    found = [
-        measure(runs[o[:half]].mean(0), runs[o[half : 2 * half]].mean(0)).value
-        for o in orders
+    splits = _splits(key, len(runs), num_splits)
+    found = np.array(
+        [measure(runs[a].mean(axis=0), runs[b].mean(axis=0)).value for a, b in splits]
+    )
+    found = found[np.isfinite(found)]
+    r = float(found.mean()) if found.size else math.nan
+    if not r > 0:
+        return Reliability(r, math.nan, math.nan, len(found))
+    ratio = len(runs) / (len(runs) // 2)
+    whole = ratio * r / (1 + (ratio - 1) * r)
+    return Reliability(r, whole, math.sqrt(whole), len(found))
+
+
+def _splits(key, runs: int, most: int) -> list[tuple[list[int], list[int]]]:
+    """Pairs of disjoint halves: all of them, or so many at random."""
+    half, numbers = runs // 2, range(runs)
+    if math.comb(runs, half) * math.comb(runs - half, half) // 2 <= most:
+        return [
+            (list(a), list(b))
+            for a in itertools.combinations(numbers, half)
+            for b in itertools.combinations(sorted(set(numbers) - set(a)), half)
+            if a[0] < b[0]
+        ]
+    orders = [
+        np.asarray(jax.random.permutation(jax.random.fold_in(key, i), runs)).tolist()
+        for i in range(most)
     ]
-    r = float(np.mean(found))
-    whole = 2 * r / (1 + r) if r > 0 else math.nan
-    return Reliability(r, whole, math.sqrt(whole) if r > 0 else math.nan)
+    return [(order[:half], order[half : 2 * half]) for order in orders]
 
 
 def _checked(x, y):

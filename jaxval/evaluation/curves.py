@@ -99,6 +99,9 @@ def removal_curve(
       >>> size = Game(4, lambda mask: mask.sum() * 1.0)
       >>> removal_curve(size, np.arange(4.0), steps=np.array([0, 3])).scores.tolist()
       [4.0, 1.0]
+
+    References:
+      Ghorbani and Zou, *Data Shapley*, ICML 2019, section 4.
     """
     moved, place = _plan(game, values, highest_first, tie_break, steps)
     return Curve(moved, _scores(game, place[None, :] >= moved[:, None]))
@@ -120,6 +123,14 @@ def addition_curve(
       highest_first: the most valuable join first.
       tie_break: as of `descending`.
       steps: players present at each step; `steps_of(num_players)` when left out.
+
+    Example:
+      >>> size = Game(4, lambda mask: mask.sum() * 1.0)
+      >>> addition_curve(size, np.arange(4.0), steps=np.array([0, 3])).scores.tolist()
+      [0.0, 3.0]
+
+    References:
+      Ghorbani and Zou, *Data Shapley*, ICML 2019, section 4.
     """
     moved, place = _plan(game, values, highest_first, tie_break, steps)
     return Curve(moved, _scores(game, place[None, :] < moved[:, None]))
@@ -143,6 +154,11 @@ def area_between(upper: Curve | Band, lower: Curve | Band) -> float:
 
     Raises:
       ValueError: if the steps differ.
+
+    Example:
+      >>> high, low = (Curve(np.arange(2), np.array([1.0, y])) for y in (1.0, 0.0))
+      >>> area_between(high, low)
+      0.5
     """
     check(
         np.array_equal(upper.moved, lower.moved),
@@ -152,7 +168,17 @@ def area_between(upper: Curve | Band, lower: Curve | Band) -> float:
 
 
 def band(curves: Sequence[Curve]) -> Band:
-    """Mean and standard error of the curves of several draws, step by step."""
+    """Mean and standard error of the curves of several draws, step by step.
+
+    Raises:
+      ValueError: if there is no curve, or the steps differ.
+
+    Example:
+      >>> draws = [Curve(np.arange(2), np.array([0.0, y])) for y in (1.0, 3.0)]
+      >>> found = band(draws)
+      >>> found.mean.tolist(), found.stderr.tolist()
+      ([0.0, 2.0], [0.0, 1.0])
+    """
     check(len(curves) > 0, "curves is empty: there is nothing to average.")
     for curve in curves:
         check(

@@ -54,6 +54,10 @@ def detect(
       >>> found = detect(np.array([0.1, -0.2, 0.3]), np.array([False, True, False]))
       >>> found.auc, found.recall.tolist()
       (1.0, [1.0, 1.0, 1.0])
+
+    References:
+      Jiang et al., *OpenDataVal*, NeurIPS 2023 (noisy label detection and its F1 score
+      by 2-means).
     """
     values, bad = np.asarray(values, float), np.asarray(bad, bool)
     same_length(values=values, bad=bad)

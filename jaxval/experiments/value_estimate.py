@@ -43,8 +43,8 @@ class Found(NamedTuple):
     Attributes:
       values: with standard errors.
       sure: row by column, how surely one is worth more than the other.
-      sampling: standard errors from the choice of coalitions (or, of EcoVal, from its own
-        randomness) alone; zeros if exact, NaN if unknown.
+      sampling: standard errors from the choice of coalitions alone (of EcoVal, from
+        its own randomness); zeros if exact, NaN if unknown.
       how: in words, how the values were found.
       unit: of the scores.
       sampled: what the error bars are over.
