@@ -138,6 +138,9 @@ class Game:
       fast_prefixes: of the $n+1$ prefixes of an order at the price of few scores.
       fast_leave_one_out: of everybody and everybody but one, likewise.
       fast_powerset: of all $2^n$ coalitions in the order of `masks.powerset`.
+      fast_step: `(carry, mask) -> (carry, score)`, where the score of a coalition
+        helps to find that of a somewhat larger one (a fit to start from). `None`
+        begins a walk; unlike `fast_prefixes`, a walk may end early.
       batch_size: coalitions `score` may be vmapped over at once; all when `None`.
       on_host: `score` takes and returns NumPy and can't be traced by JAX.
 
@@ -155,6 +158,7 @@ class Game:
     fast_prefixes: Callable[[Order], Float[Array, " prefixes"]] | None = None
     fast_leave_one_out: Callable[[], LeaveOneOut] | None = None
     fast_powerset: Callable[[], Float[Array, " coalitions"]] | None = None
+    fast_step: Callable[[Any, Mask], tuple[Any, Scalar]] | None = None
     batch_size: int | None = None
     on_host: bool = False
 
@@ -244,6 +248,7 @@ _FUNCTIONS = (
     "fast_prefixes",
     "fast_leave_one_out",
     "fast_powerset",
+    "fast_step",
 )
 
 
@@ -282,6 +287,7 @@ def combine(coefficients: Sequence[float | Scalar], games: Sequence[Game]) -> Ga
         fast.get("fast_prefixes"),
         fast.get("fast_leave_one_out"),
         fast.get("fast_powerset"),
+        Partial(_combined_step, parts) if _can_step(games) else None,
         batch_size=min(sizes, default=None),
         on_host=any(game.on_host for game in games),
     )
@@ -318,6 +324,25 @@ def _combined_leave_one_out(parts):
     return LeaveOneOut(
         weigh([a.full for a in answers]), weigh([a.without for a in answers])
     )
+
+
+def _can_step(games):
+    # Games that answer all prefixes at once would be asked for one score at a time.
+    steps = [game.fast_step is not None for game in games]
+    whole = [game.fast_prefixes is not None for game in games]
+    return any(steps) and all(s or not w for s, w in zip(steps, whole, strict=True))
+
+
+@in_double
+def _combined_step(parts, carries, mask):
+    coefficients, games = parts
+    carries = (None,) * len(games) if carries is None else carries
+    told = [
+        (None, game.score(mask)) if game.fast_step is None else game.fast_step(c, mask)
+        for game, c in zip(games, carries, strict=True)
+    ]
+    score = sum(c * t[1] for c, t in zip(coefficients, told, strict=True))
+    return tuple(carry for carry, _ in told), score
 
 
 _COMBINED = {

@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -68,6 +70,23 @@ def test_a_combination_is_linear_and_keeps_fast_answers():
         np.testing.assert_allclose(ask(game), expected, rtol=1e-12)
     np.testing.assert_allclose((-a).powerset_scores(), -a.powerset_scores())
     np.testing.assert_allclose((a + b).scores(masks.powerset(3))[-1], 16.0)
+
+
+def climb(carry, mask):
+    """Counts the steps of a walk, and pays for them."""
+    steps = jnp.zeros(()) if carry is None else carry
+    return steps + 1, mask.sum() + steps
+
+
+def test_a_combination_walks_with_its_parts():
+    walker = dataclasses.replace(square(), fast_step=climb)
+    both = 2.0 * walker + square()
+    mask = jnp.array([True, True, False])
+    carry, first = both.fast_step(None, mask)
+    _, second = both.fast_step(carry, mask)
+    assert (float(first), float(second)) == (2 * 2 + 4, 2 * 3 + 4)
+    # All prefixes at once beat one score at a time.
+    assert (walker + fast([1.0, 2.0, 4.0])).fast_step is None
 
 
 def test_combined_games_agree_on_their_players():

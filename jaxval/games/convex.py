@@ -99,6 +99,7 @@ def logistic(
         num_players,
         Partial(_LogisticScore(rules), arrays),
         fast_prefixes=Partial(_LogisticPrefixes(rules), arrays),
+        fast_step=Partial(_LogisticStep(rules), arrays),
         batch_size=batch_size,
     )
 
@@ -129,8 +130,19 @@ class _LogisticScore:
 
     @in_double
     def __call__(self, arrays: _Logistic, mask: Mask):
-        start = jnp.zeros((arrays.frame.x.shape[1], arrays.targets.shape[1]))
-        return _fit_and_score(self.rules, arrays, mask, start)[1]
+        return _fit_and_score(self.rules, arrays, mask, _zeros(arrays))[1]
+
+
+@dataclasses.dataclass(frozen=True)
+class _LogisticStep:
+    """A score, and the weights for a larger coalition to start from."""
+
+    rules: _Rules
+
+    @in_double
+    def __call__(self, arrays: _Logistic, weights: Array | None, mask: Mask):
+        start = _zeros(arrays) if weights is None else weights
+        return _fit_and_score(self.rules, arrays, mask, start)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,10 +158,14 @@ class _LogisticPrefixes:
             return (mask, weights), score
 
         nobody = jnp.zeros(order.shape[0], bool)
-        start = jnp.zeros((arrays.frame.x.shape[1], arrays.targets.shape[1]))
+        start = _zeros(arrays)
         empty = _fit_and_score(self.rules, arrays, nobody, start)[1]
         _, scores = jax.lax.scan(step, (nobody, start), order)
         return jnp.concatenate([empty[None], scores])
+
+
+def _zeros(arrays):
+    return jnp.zeros((arrays.frame.x.shape[1], arrays.targets.shape[1]))
 
 
 def _fit_and_score(rules, arrays, mask, start):

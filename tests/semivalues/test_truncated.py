@@ -1,11 +1,17 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 
 from jaxval import masks
+from jaxval.games.convex import logistic
 from jaxval.semivalues import Ends, run_detailed, stopping, truncated
-from jaxval.types import Game
+from jaxval.training import negative
+from jaxval.training.losses import cross_entropy
+from jaxval.types import Dataset, Game
 
 
 def saturating(n=12, *, fast=False, host=False):
@@ -66,6 +72,94 @@ def test_fast_and_host_games_truncate_alike(kind, key):
     two = run_detailed(method, saturating(**{kind: True}), key, until=rule, every=2)
     np.testing.assert_allclose(one.estimate.values, two.estimate.values, atol=1e-6)
     np.testing.assert_array_equal(one.state.reached, two.state.reached)
+
+
+def test_the_host_is_asked_for_all_live_lanes_at_once(key):
+    asked = []
+    table = saturating(host=True)
+
+    def scores(masks):
+        asked.append(len(masks))
+        return np.array([table.score(mask) for mask in np.asarray(masks)])
+
+    game = Game(12, table.score, fast_scores=scores, on_host=True)
+    rule = stopping.units(8)
+    outs, sizes = [], []
+    for lanes in (None, 1, 3):
+        method = truncated.estimator(12, permutations=8, lanes=lanes, patience=3)
+        asked.clear()
+        outs.append(run_detailed(method, game, key, until=rule, every=1))
+        sizes.append(asked[1:])
+    assert sizes[0][0] == 8
+    assert len(sizes[0]) <= 11
+    assert set(sizes[1]) == {1}
+    assert max(sizes[2]) == 3
+    for out, size in zip(outs, sizes, strict=True):
+        assert out.utility_calls == sum(size)
+        np.testing.assert_array_equal(out.estimate.values, outs[0].estimate.values)
+        np.testing.assert_array_equal(out.state.reached, outs[0].state.reached)
+
+
+def test_refilled_lanes_stay_full_until_nothing_is_left(key):
+    asked = []
+    game = Game(
+        30,
+        lambda mask: 1.0,
+        fast_scores=lambda masks: asked.append(len(masks)) or np.ones(len(masks)),
+        on_host=True,
+    )
+    method = truncated.estimator(30, permutations=12, lanes=4, patience=2)
+    out = run_detailed(method, game, key, until=stopping.units(12), every=1)
+    assert asked[1:] == [4] * 6
+    assert out.utility_calls == 24
+
+
+def of_digits(n, **options):
+    x, y = load_digits(return_X_y=True)
+    chosen = np.random.default_rng(0).permutation(len(y))[: n + 60]
+    x, y = x[chosen] / 16, y[chosen]
+    return logistic(Dataset(x[:n], y[:n], np.arange(n)), x[n:], y[n:], **options)
+
+
+SMOOTH = {"metric": negative(cross_entropy), "tolerance": 1e-9}
+
+
+@pytest.mark.parametrize("lanes", [1, 3])
+def test_warm_walks_truncate_as_all_prefixes_do(lanes, key):
+    game = of_digits(14, **SMOOTH)
+    whole = dataclasses.replace(game, fast_step=None)
+    band = truncated.relative_to_full(0.5)
+    options = {"band": band, "patience": 2, "permutations": 4}
+    method = truncated.estimator(14, lanes=lanes, **options)
+    rule = stopping.units(8)
+    walked = run_detailed(method, game, key, until=rule, every=2)
+    scored = run_detailed(
+        truncated.estimator(14, **options), whole, key, until=rule, every=2
+    )
+    np.testing.assert_allclose(
+        walked.estimate.values, scored.estimate.values, atol=1e-6
+    )
+    np.testing.assert_array_equal(walked.state.reached, scored.state.reached)
+    assert scored.utility_calls == 8 * 15
+    finished = np.asarray(walked.state.reached).sum() - walked.utility_calls
+    assert 0 <= finished < 8
+    assert walked.utility_calls < 8 * 13
+
+
+def test_walks_that_are_not_truncated_are_permutation_sampling(key):
+    game = of_digits(8, **SMOOTH)
+    rule = stopping.units(4)
+    band = truncated.absolute(0.0)
+    method = truncated.estimator(8, band=band, patience=100, permutations=4)
+    out = run_detailed(method, game, key, until=rule, every=1)
+    orders = np.asarray(truncated._orders.shuffles(jax.random.fold_in(key, 0), 4, 8))
+    ask = jax.jit(lambda game, members: game.scores(members))
+    paid = np.zeros(8)
+    for order in orders:
+        paid[order] += np.diff(ask(game, masks.prefixes(jnp.asarray(order)))) / 4
+    np.testing.assert_allclose(out.estimate.values, paid, atol=1e-6)
+    assert out.utility_calls == 4 * 7
+    assert truncated.bias(out.state).missing == pytest.approx(0.0, abs=1e-9)
 
 
 def test_the_bias_is_reported(key):
