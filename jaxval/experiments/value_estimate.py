@@ -9,8 +9,8 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from jaxval.datasets.tables import Table
-from jaxval.experiments import untrained
+from jaxval.datasets.tables import CLASSIFICATION, Table
+from jaxval.experiments import untrained, value_forecast
 from jaxval.experiments.contract import Context
 from jaxval.experiments.value_games import Maker
 from jaxval.games import davinz
@@ -35,6 +35,9 @@ __all__ = ["Found", "estimate", "name_of", "places", "semivalue", "without_error
 
 _DEFAULT_UNITS = 200
 """Units after which sampling stops when nothing else was said."""
+
+_LEAST_UNITS = 30
+"""Units below which no standard error is believed."""
 
 
 class Found(NamedTuple):
@@ -150,10 +153,12 @@ def _method(config, maker, players, context) -> str:
         )
     if config.estimator != "auto":
         return config.estimator
-    if players <= maker.max_exact:
+    asked = 2**players if config.budget is None else min(2**players, config.budget)
+    if players <= maker.max_exact and asked == 2**players:
         return "exact"
     context.note(
-        f"note: {players} players are too many to score all their coalitions here; "
+        f"note: {players} players are too many to score all their coalitions"
+        f"{' here' if config.budget is None else ' within the budget'}; "
         "sampling antithetic pairs of orders (--estimator, --stderr, --budget)."
     )
     return "antithetic"
@@ -168,8 +173,15 @@ class _Seed(NamedTuple):
 
 
 def _enumerated(key, config, table, maker, seed, method, weigh, context, update):
-    del key, config, table, method, context
+    del key, method
     played = maker.make(seed, update)
+    if seed == 0:
+        few = weigh is weights.leave_one_out
+        players = played.game.num_players
+        _foretell(
+            config, table, played.game, players + 1 if few else 2**players, maker.seeds,
+            context, ordered=False,
+        )  # fmt: skip
     progress = None if played.game.on_host else update
     values, worth, calls = _exact_values(played.game, weigh, progress)
     far = None if played.far is None else _exact_values(played.far, weigh, None)[0]
@@ -191,6 +203,11 @@ def _sampled(key, config, table, maker, seed, method, weigh, context, update):
     estimator = _ESTIMATORS[method](played.game.num_players, weigh)
     rule, cap = _rule(config)
     options = {"until": rule, "every": maker.every}
+    if seed == 0 and config.seconds is None:
+        _foretell(
+            config, table, played.game, _calls(config, estimator, played.game),
+            maker.seeds, context, ordered=method in _ORDERED,
+        )  # fmt: skip
     outcome = run_detailed(
         estimator,
         played.game,
@@ -227,6 +244,25 @@ _ESTIMATORS: dict[str, Callable[..., Estimator]] = {
     ),
 }
 
+
+def _calls(config, estimator: Estimator, game: Game) -> int:
+    """Scores that will be asked for, with one seed, as far as that is known."""
+    if config.budget is not None:
+        return config.budget
+    units = _LEAST_UNITS if config.stderr is not None else _DEFAULT_UNITS
+    return value_forecast.calls_of(estimator, game.num_players, units)
+
+
+def _foretell(config, table: Table, game: Game, scores, seeds, context, *, ordered):
+    classes = table.task == CLASSIFICATION
+    value_forecast.forecast(
+        config, game, scores, seeds, ordered=ordered, classes=classes,
+        advise=context.note,
+    )  # fmt: skip
+
+
+_ORDERED = ("permutation", "antithetic", "quasi-random", "stratified", "truncated")
+"""Estimators that score the prefixes of orders."""
 
 _UNITS = {
     "permutation": "orders",

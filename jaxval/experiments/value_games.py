@@ -10,7 +10,7 @@ import optax
 from jaxval import models
 from jaxval.datasets.tables import CLASSIFICATION, Table
 from jaxval.experiments import untrained
-from jaxval.experiments.memory import check_fits
+from jaxval.experiments.memory import GIB, check_fits
 from jaxval.games import analytic, convex, davinz, knn, retraining
 from jaxval.games.davinz import Davinz
 from jaxval.training import (
@@ -19,6 +19,7 @@ from jaxval.training import (
     cross_entropy,
     from_module,
     negative,
+    run_bytes,
     squared_error,
 )
 from jaxval.types import Game, PRNGKey
@@ -164,7 +165,7 @@ def _knn(key, config, table, limit) -> Maker:
     if limit is not None and need > limit:
         raise ValueError(
             f"the distances of {len(data.x)} rows to {len(table.x_valid)} validation "
-            f"rows need about {need / 2**30:.2g} GiB, and {limit / 2**30:.2g} GiB are "
+            f"rows need about {need / GIB:.2g} GiB, and {limit / GIB:.2g} GiB are "
             "there: give a smaller --valid."
         )
     distances = knn.pairwise_distances(table.x_valid, data.x)
@@ -203,7 +204,6 @@ def _ridge(key, config, table, limit) -> Maker:
 
 
 def _retraining(key, config, table, limit) -> Maker:
-    del limit
     module = network(config, table)
     classes = table.task == CLASSIFICATION
     recipe = Recipe(
@@ -213,12 +213,15 @@ def _retraining(key, config, table, limit) -> Maker:
         epochs=config.epochs,
     )
     metric = accuracy if classes else negative(squared_error)
+    trained = from_module(module, table.dataset.x)
+    _check_run(trained, recipe, table, limit)
+    # On a CPU runs go one by one, and a limit for many at once would only slow them.
+    asked = config.memory is not None and jax.default_backend() != "cpu"
 
     def make(key, progress):
         game = retraining.retraining(
-            key, table.dataset, table.x_valid, table.y_valid,
-            from_module(module, table.dataset.x), recipe, metric=metric,
-            progress=progress,
+            key, table.dataset, table.x_valid, table.y_valid, trained, recipe,
+            metric=metric, memory=limit if asked else None, progress=progress,
         )  # fmt: skip
         return Played(game)
 
@@ -231,6 +234,17 @@ def _retraining(key, config, table, limit) -> Maker:
         every=2,
         random="training",
     )
+
+
+def _check_run(trained, recipe, table: Table, limit) -> None:
+    x, y = (np.asarray(each) for each in table.dataset[:2])
+    need = run_bytes(trained, recipe, x, y) + x.nbytes + table.x_valid.nbytes
+    if limit is not None and need > limit:
+        raise ValueError(
+            f"one training of this network needs up to {need / GIB:.2g} GiB, and "
+            f"{limit / GIB:.2g} GiB are there: give a smaller --width or another "
+            "--model. Raise the limit with --memory if you know better."
+        )
 
 
 def _discrepancy(key, config, table, limit) -> Maker:

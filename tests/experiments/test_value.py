@@ -1,8 +1,11 @@
 """`value` on small files of a person's own: what it writes, what it refuses."""
 
 import csv
+import dataclasses
+import functools
 import json
 import os
+import pathlib
 import re
 import signal
 import subprocess
@@ -13,11 +16,11 @@ import numpy as np
 import pytest
 
 from jaxval.experiments import __main__ as runner
-from jaxval.experiments import value, value_report
+from jaxval.experiments import value, value_forecast, value_report
 from jaxval.experiments.value_estimate import Found
 from jaxval.games import knn
-from jaxval.semivalues import exact, intervals
-from jaxval.types import ValueEstimate
+from jaxval.semivalues import exact, intervals, msr, permutation
+from jaxval.types import Game, ValueEstimate
 
 SMALL = ["--width", "0.1", "--seeds", "2"]
 
@@ -169,6 +172,63 @@ def test_every_row_is_a_player_without_owners(table):
     assert len(read(table)) == 32
 
 
+def slow_game(players, seconds):
+    def scores(masks):
+        time.sleep(seconds * len(masks))
+        return np.asarray(masks, float).sum(axis=1)
+
+    return Game(players, lambda mask: mask.sum() * 1.0, scores, on_host=True)
+
+
+def test_hours_of_training_are_foretold():
+    config = value.Config(data=pathlib.Path("x.csv"), target="y", game="retraining")
+    heard = []
+    foretell = functools.partial(
+        value_forecast.forecast, ordered=True, classes=True, advise=heard.append
+    )
+    foretell(config, slow_game(159, 0.01), 200 * 2 * 158, 3)
+    (line,) = heard
+    pattern = (
+        r"note: about 190,000 trainings, some (3\d|4\d) minutes: give --owner to value "
+        r"groups, --budget N or --game logistic\."
+    )
+    assert re.fullmatch(pattern, line)
+    grouped = dataclasses.replace(config, owner="who", budget=63_000)
+    foretell(grouped, slow_game(159, 0.01), 63_000, 3)
+    assert "give a smaller --budget or --game logistic." in heard[-1]
+    # What is soon over isn't foretold.
+    foretell(config, slow_game(3, 0.0), 8, 3)
+    assert len(heard) == 2
+
+
+def test_an_orders_prefixes_are_timed_where_the_game_is_traced():
+    game = Game(50, lambda mask: mask.sum() * 1.0)
+    assert value_forecast.seconds_of_a_score(game, ordered=True) < 0.01
+    assert value_forecast.seconds_of_a_score(game, ordered=False) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("estimator", "calls"),
+    [
+        (permutation.estimator(10), 200 * 9),
+        (permutation.antithetic(10), 200 * 18),
+        (msr.estimator(10), 200),
+    ],
+)
+def test_scores_are_counted_beforehand(estimator, calls):
+    """Two scores, of nobody and everybody, are asked for once a run."""
+    found = value_forecast.calls_of(estimator, 10, 200)
+    assert abs(found - calls) <= 0.05 * calls
+
+
+def test_a_budget_below_all_coalitions_is_kept(table):
+    config = value.Config(
+        data=table, target="kind", owner="who", game="discrepancy", budget=5
+    )
+    found = value.run(config)
+    assert "antithetic" in found.metrics["method"]
+
+
 def metrics_of(path, out="out"):
     (folder,) = (path.parent / out / "value").iterdir()
     return json.loads((folder / "metrics.json").read_text())["metrics"]
@@ -317,6 +377,9 @@ BAD_INPUT = {
         r"takes at most 24 players; .* has 26",
     ),
     "memory": (GOOD, ["--memory", "0.000005"], r"--block \d+ would fit"),
+    "memory of a training": (
+        GOOD, ["--game", "retraining", "--memory", "1e-6"], "give a smaller --width"
+    ),
     "unseen without ecoval": (GOOD, ["--unseen", "x.csv"], "needs --game ecoval"),
     "width without a network": (
         GOOD, ["--game", "knn", "--width", "2"], "--width does nothing with --game knn"
