@@ -14,8 +14,13 @@ moves one past a point of another cluster.
 
 What the formulas leave undefined is decided here, and each decision is counted in
 `Allocation.hazards`: $\sum Q$ near zero or negative (a *share rule*, one of the plain
-functions below or your own), all distances zero (everybody gets $1/n_c$), and
-$1 + v$ near zero or negative (no correction in that cluster).
+functions of `share_rules` or your own), all distances zero but for rounding (everybody
+gets $1/n_c$), and $1 + v$ near zero or negative (no correction in that cluster).
+
+Points outside the reference divide by sums that they are no part of, so nothing in the
+formulas bounds their shares: next to a single member of $Q = 10^{-7}$ an ordinary point
+would get a share of $10^5$. Their shares are held in the range of their cluster's
+members, or of nobody and everybody (0 to 1) where that is wider: `Allocation.bounded`.
 """
 
 from typing import NamedTuple
@@ -78,6 +83,9 @@ class Hazards(NamedTuple):
       no_correction: $1 + V_c / n_c$ was not safely positive; both factors are 1.
       tied_at_zero: $V_c = 0$, so that all members get exactly 0.
       negative: $V_c < 0$: the model is better off without the cluster.
+      outsized: $|V_c / n_c| > 1/2$: the correction, of second order for accuracies, is
+        no longer small against what it corrects. Measure the utility in units in which
+        it stays between 0 and 1.
     """
 
     no_members: Bool[Array, " clusters"]
@@ -86,6 +94,7 @@ class Hazards(NamedTuple):
     no_correction: Bool[Array, " clusters"]
     tied_at_zero: Bool[Array, " clusters"]
     negative: Bool[Array, " clusters"]
+    outsized: Bool[Array, " clusters"]
 
 
 class Allocation(NamedTuple):
@@ -97,8 +106,11 @@ class Allocation(NamedTuple):
       gamma_beta: $\Gamma_{\beta_i}$ (1 where switched off).
       preference: $n_c s^\alpha_i + n_c s^\beta_i - 2$ (of the factors switched on): the
         order inside a cluster whatever the sign of $V_c$, and this library's tie rule
-        when $V_c = 0$.
+        when $V_c = 0$. An order and no worth: of shares as they are, not bounded.
       hazards: one truth value a cluster and kind.
+      cluster: of each point.
+      bounded: whether a share lay outside its range and was moved to its end; never
+        for points of the reference itself.
     """
 
     values: Float[Array, " m"]
@@ -106,6 +118,8 @@ class Allocation(NamedTuple):
     gamma_beta: Float[Array, " m"]
     preference: Float[Array, " m"]
     hazards: Hazards
+    cluster: Int[Array, " m"]
+    bounded: Bool[Array, " m"]
 
 
 @in_double
@@ -164,9 +178,10 @@ def allocate(
     r"""Values of `points`, with $n_c$ and the sums taken over `reference`.
 
     With the points as their own reference their values add up to $V_c$ cluster by
-    cluster. With another reference (the valued data, for points that come later) a
-    point gets what it would get as one of the reference's members, and the value of one
-    point doesn't depend on who else is being valued.
+    cluster. With another reference (the valued data, for points that come later) the
+    value of one point doesn't depend on who else is being valued: a member of the
+    reference gets its own value again, another point what one with its $Q$ and $d$
+    would get, as far as the range of shares goes (see the head of this module).
 
     Args:
       v_c: value of each cluster.
@@ -175,6 +190,19 @@ def allocate(
         points themselves when left out. A cluster without members pays nothing.
       terms: which factors to apply.
       share_rule: what $Q_i / \sum Q_j$ is.
+
+    Returns:
+      Values, factors, and what had to be decided.
+
+    Example:
+      >>> valued = Members(jnp.array([3.0, 1.0]), jnp.ones(2), jnp.array([0, 0]))
+      >>> later = Members(jnp.array([2.0, 80.0]), jnp.ones(2), jnp.array([0, 0]))
+      >>> out = allocate(jnp.array([0.2]), later, valued)
+      >>> [round(float(value), 4) for value in out.values], out.bounded.tolist()
+      ([0.1, 0.1091], [False, True])
+
+    References:
+      Tarun et al., *EcoVal*, KDD 2024, Eqs. 12, 16, 18 and 21.
     """
     reference = points if reference is None else reference
     n_c = _per_cluster(jnp.ones(len(reference.q)), reference.cluster, len(v_c))
@@ -184,28 +212,38 @@ def allocate(
 _SAFE = 0.05
 """The smallest $1 + V_c/n_c$ that is divided by. Accuracies stay far above it."""
 
+_OUTSIZED = 0.5
+"""The largest $|V_c/n_c|$ at which $v^2/(1+v)$ is no larger than $|v|$ either way."""
+
+_ROUNDING = 1e-9
+"""Mean distances of a cluster below this share of the largest distance are rounding."""
+
+_WITHIN = 1e-9
+"""How far, relatively, a share may leave its range before that counts."""
+
 
 def _allocate(v_c, n_c, points, reference, terms, share_rule) -> Allocation:
     v_c, n_c = jnp.asarray(v_c, jnp.float64), jnp.asarray(n_c, jnp.float64)
-    each = jnp.where(n_c > 0, v_c / jnp.where(n_c > 0, n_c, 1.0), 0.0)
-    alpha, unsafe = share_rule(
-        points.q, points.cluster, reference.q, reference.cluster, n_c
-    )
-    beta, zero = _distance_shares(points, reference, n_c)
+    present = n_c > 0
+    each = jnp.where(present, v_c / jnp.where(present, n_c, 1.0), 0.0)
+    alpha, beta, theirs, unsafe, zero = _shares(points, reference, n_c, share_rule)
     safe = 1.0 + each >= _SAFE
     at = lambda per_cluster: per_cluster[points.cluster]
     gamma = lambda share: jnp.where(
         at(safe), (1.0 + share * at(v_c)) / at(jnp.where(safe, 1.0 + each, 1.0)), 1.0
     )
-    one = jnp.ones_like(alpha)
-    gamma_alpha = gamma(alpha) if terms.alpha else one
-    gamma_beta = gamma(beta) if terms.beta else one
-    lead = terms.alpha * (at(n_c) * alpha - 1) + terms.beta * (at(n_c) * beta - 1)
-    present = n_c > 0
+    bounds = [_range(share, reference.cluster, n_c) for share in theirs]
+    one, nowhere = jnp.ones_like(alpha), jnp.zeros(alpha.shape, bool)
+    gammas, outside, lead = [one, one], nowhere, jnp.zeros_like(alpha)
+    for place, (wanted, share) in enumerate(zip(terms, (alpha, beta), strict=True)):
+        if wanted:
+            held, moved = _held(share, *(at(bound) for bound in bounds[place]))
+            gammas[place], outside = gamma(held), outside | moved
+            lead = lead + at(n_c) * share - 1.0
     return Allocation(
-        values=at(each) * (gamma_alpha + gamma_beta - 1.0),
-        gamma_alpha=gamma_alpha,
-        gamma_beta=gamma_beta,
+        values=at(each) * (gammas[0] + gammas[1] - 1.0),
+        gamma_alpha=gammas[0],
+        gamma_beta=gammas[1],
         preference=lead,
         hazards=Hazards(
             no_members=~present,
@@ -214,17 +252,55 @@ def _allocate(v_c, n_c, points, reference, terms, share_rule) -> Allocation:
             no_correction=present & ~safe,
             tied_at_zero=present & (v_c == 0),
             negative=present & (v_c < 0),
+            outsized=jnp.abs(each) > _OUTSIZED,
         ),
+        cluster=points.cluster,
+        bounded=outside & at(present),
     )
 
 
+def _shares(points, reference, n_c, share_rule):
+    """Shares of the points and of the reference's members, and where rules stepped in.
+
+    Both in one call of each rule, so that a member valued again gets the same bits.
+    """
+    count = len(points.q)
+    both = Members(
+        *(
+            jnp.concatenate([jnp.asarray(mine), jnp.asarray(theirs)])
+            for mine, theirs in zip(points, reference, strict=True)
+        )
+    )
+    alpha, unsafe = share_rule(
+        both.q, both.cluster, reference.q, reference.cluster, n_c
+    )
+    beta, zero = _distance_shares(both, reference, n_c)
+    theirs = (alpha[count:], beta[count:])
+    return alpha[:count], beta[:count], theirs, unsafe, zero
+
+
 def _distance_shares(points, reference, n_c):
-    d = points.d.astype(jnp.float64)
-    total = _per_cluster(reference.d.astype(jnp.float64), reference.cluster, len(n_c))
-    zero = total <= 0
-    equal = 1.0 / jnp.maximum(n_c, 1.0)
+    d, known = (part.d.astype(jnp.float64) for part in (points, reference))
+    total = _per_cluster(known, reference.cluster, len(n_c))
+    # Identical points lie off their mean by rounding errors, which are no distances.
+    zero = total <= _ROUNDING * n_c * jnp.max(known, initial=0.0)
     share = d / jnp.where(zero, 1.0, total)[points.cluster]
+    equal = 1.0 / jnp.maximum(n_c, 1.0)
     return jnp.where(zero[points.cluster], equal[points.cluster], share), zero
+
+
+def _range(share, cluster, n_c):
+    low = jax.ops.segment_min(share, cluster, len(n_c))
+    high = jax.ops.segment_max(share, cluster, len(n_c))
+    present = n_c > 0
+    low, high = jnp.where(present, low, 0.0), jnp.where(present, high, 1.0)
+    return jnp.minimum(low, 0.0), jnp.maximum(high, 1.0)
+
+
+def _held(share, low, high):
+    room = _WITHIN * (high - low)
+    moved = (share < low - room) | (share > high + room)
+    return jnp.clip(share, low, high), moved
 
 
 def _per_cluster(x, cluster, clusters):

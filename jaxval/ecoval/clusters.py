@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, Int, Num
 from sklearn import decomposition, exceptions, mixture
 
-from jaxval._checks import check, finite
+from jaxval._checks import check, finite, positive
 from jaxval.types import PRNGKey
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "given",
     "principal_components",
     "representatives",
+    "spread",
 ]
 
 Embedding = Callable[[Num[np.ndarray, "n ..."]], Float[np.ndarray, "n d"]]
@@ -55,6 +56,40 @@ class Mixture:
     max_steps: int = 100
     num_starts: int = 1
 
+    def __post_init__(self):
+        """What scikit-learn would refuse later, and in its own words."""
+        for name in ("num_clusters", "max_steps", "num_starts"):
+            number = getattr(self, name)
+            check(number >= 1, f"Mixture.{name} must be at least 1; got {number}.")
+        for name in ("tolerance", "regulariser"):
+            positive(f"Mixture.{name}", getattr(self, name), zero=True)
+        kinds = ("full", "tied", "diag", "spherical")
+        check(
+            self.covariance in kinds,
+            f"Mixture.covariance must be one of {kinds}; got {self.covariance!r}.",
+        )
+
+    def parameters(self, dims: int) -> int:
+        """Numbers that each component is fitted with: mean, covariance and weight.
+
+        A component with fewer points than these is fitted to its regulariser.
+
+        Args:
+          dims: of the embeddings.
+
+        Example:
+          >>> Mixture().parameters(16), Mixture(covariance="diag").parameters(16)
+          (153, 33)
+        """
+        triangle = dims * (dims + 1) // 2
+        shape = {
+            "full": triangle,
+            "tied": -(-triangle // self.num_clusters),
+            "diag": dims,
+            "spherical": 1,
+        }
+        return 1 + dims + shape[self.covariance]
+
 
 class Clustering(NamedTuple):
     """Where each point belongs.
@@ -63,11 +98,16 @@ class Clustering(NamedTuple):
       assign: embeddings to cluster numbers, 0 to `num_clusters` - 1.
       centroids: one a row: the mean of the points it was fitted on.
       converged: whether the fit met its tolerance.
+      parameters: numbers that each cluster was fitted with; 0 if nothing was fitted.
+      scale: the embeddings' root mean square distance from their mean: distances
+        to centroids below a billionth of it are rounding errors and count as 0.
     """
 
     assign: Callable[[Num[np.ndarray, "n d"]], Int[np.ndarray, " n"]]
     centroids: Float[np.ndarray, "clusters d"]
     converged: bool = True
+    parameters: int = 0
+    scale: float = 0.0
 
     @property
     def num_clusters(self) -> int:
@@ -86,7 +126,11 @@ def gaussian_mixture(
       settings: the paper's when left out.
 
     Raises:
-      ValueError: with fewer than 2 points or with non-finite ones.
+      ValueError: with fewer than 2 points, with non-finite ones, or where a component
+        shrinks to nothing at the scale of the points.
+
+    References:
+      Tarun et al., *EcoVal*, KDD 2024, Algorithm 1, lines 4 to 6, and section 5.
 
     Example:
       >>> x = np.array([[0.0], [0.1], [5.0], [5.1]])
@@ -112,10 +156,24 @@ def gaussian_mixture(
     with warnings.catch_warnings():
         # Said in the result instead.
         warnings.simplefilter("ignore", exceptions.ConvergenceWarning)
-        model.fit(x)
+        try:
+            model.fit(x)
+        except ValueError as error:
+            raise ValueError(
+                f"the mixture of {clusters} components can't be fitted to embeddings "
+                f"of {x.shape[1]} dimensions and spread {spread(x):.1g}: a covariance "
+                "is singular. Scale them to a spread of about 1, or raise "
+                f"Mixture.regulariser ({settings.regulariser:g})."
+            ) from error
     assign = lambda points: model.predict(np.asarray(points, np.float64))
     middle = centroids(x, assign(x), clusters, np.asarray(model.means_))
-    return Clustering(assign, middle, bool(model.converged_))
+    return Clustering(
+        assign,
+        middle,
+        bool(model.converged_),
+        settings.parameters(x.shape[1]),
+        spread(x),
+    )
 
 
 def given(
@@ -129,9 +187,26 @@ def given(
       assign: embeddings to cluster numbers.
       embeddings: of the available points.
       num_clusters: one more than the largest number that `assign` gives.
+
+    Example:
+      >>> x = np.array([[-2.0], [-1.0], [4.0]])
+      >>> given(lambda x: (x[:, 0] > 0).astype(int), x, 2).centroids.tolist()
+      [[-1.5], [4.0]]
     """
     x = np.asarray(embeddings, np.float64)
-    return Clustering(assign, centroids(x, assign(x), num_clusters))
+    middle = centroids(x, assign(x), num_clusters)
+    return Clustering(assign, middle, scale=spread(x))
+
+
+def spread(embeddings: Float[np.ndarray, "n d"]) -> float:
+    """Root mean square distance from the mean.
+
+    Example:
+      >>> spread(np.array([[1.0], [3.0]]))
+      1.0
+    """
+    away = embeddings - embeddings.mean(0)
+    return float(np.sqrt(np.mean(np.sum(away**2, axis=1))))
 
 
 def centroids(
@@ -140,7 +215,18 @@ def centroids(
     num_clusters: int,
     otherwise: Float[np.ndarray, "clusters d"] | None = None,
 ) -> Float[np.ndarray, "{num_clusters} d"]:
-    """The mean of each cluster's points; of `otherwise` (or 0) where it has none."""
+    """The mean of each cluster's points; of `otherwise` (or 0) where it has none.
+
+    Args:
+      embeddings: of the points.
+      cluster: of each.
+      num_clusters: C.
+      otherwise: for clusters without points.
+
+    Example:
+      >>> centroids(np.array([[1.0], [3.0]]), np.array([0, 0]), 2).tolist()
+      [[2.0], [0.0]]
+    """
     size = np.bincount(cluster, minlength=num_clusters)[:, None]
     total = np.zeros((num_clusters, embeddings.shape[1]))
     np.add.at(total, cluster, embeddings)
@@ -148,10 +234,24 @@ def centroids(
     return np.where(size > 0, total / np.maximum(size, 1), fallback)
 
 
+_ROUNDING = 1e-9
+"""Of the embeddings' spread."""
+
+
 def distances(
     embeddings: Num[np.ndarray, "n d"], clustering: Clustering
 ) -> Float[np.ndarray, " n"]:
     r"""$d_i$, the Euclidean distance of each point to its cluster's centroid.
+
+    Identical points lie off their mean by rounding errors. These would make a sum of
+    distances that is not zero and means nothing, so they are set to 0.
+
+    Args:
+      embeddings: of the points.
+      clustering: which cluster is theirs, and its centroid.
+
+    References:
+      Tarun et al., *EcoVal*, KDD 2024, Algorithm 1, lines 21 and 22.
 
     Example:
       >>> one = Clustering(lambda x: np.zeros(len(x), int), np.zeros((1, 2)))
@@ -159,7 +259,8 @@ def distances(
       [5.0]
     """
     x = np.asarray(embeddings, np.float64)
-    return np.linalg.norm(x - clustering.centroids[clustering.assign(x)], axis=1)
+    d = np.linalg.norm(x - clustering.centroids[clustering.assign(x)], axis=1)
+    return np.where(d > _ROUNDING * clustering.scale, d, 0.0)
 
 
 def representatives(
@@ -200,9 +301,21 @@ def principal_components(
       key: for the randomised solver.
       x: rows to fit on; not those to be valued, if that matters to you.
       num_components: dimensions; fewer when there are fewer rows or columns.
+
+    Raises:
+      ValueError: with less than 1 component, or where `x` is empty or not finite.
+
+    Example:
+      >>> x = np.array([[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]])
+      >>> embed = principal_components(jax.random.key(0), x, 1)
+      >>> np.abs(embed(x)).round(3).ravel().tolist()
+      [1.414, 0.0, 1.414]
     """
     flat = lambda rows: np.asarray(rows, np.float64).reshape(len(rows), -1)
+    check(num_components >= 1, f"num_components must be >= 1; got {num_components}.")
+    check(len(x) > 0, "x is empty: there are no components to find.")
     rows = flat(x)
+    finite("x", rows)
     model = decomposition.PCA(
         min(num_components, *rows.shape), random_state=seed_of(key)
     ).fit(rows)

@@ -8,22 +8,28 @@ __all__ = ["AnalyticCounts", "Cost", "figure_1_counts"]
 
 
 class Cost(NamedTuple):
-    """Training runs that EcoVal made.
+    """Scores that EcoVal asked of the utility, and how many took a training run.
 
     Attributes:
-      clusters: for the values of the clusters; 0 in closed form.
-      representatives: for the values of the representatives, as run: what was
-        truncated doesn't count.
+      clusters: training runs for the values of the clusters; 0 in closed form.
+      representatives: training runs for the values of the representatives, as run: what
+        was truncated doesn't count; 0 in closed form.
       num_representatives: $p$.
+      scores: of coalitions, in closed form or by training.
+
+    Example:
+      >>> Cost(31, 800, 60, 831).total, Cost(0, 0, 60, 831).total
+      (831, 0)
     """
 
     clusters: int
     representatives: int
     num_representatives: int
+    scores: int
 
     @property
     def total(self) -> int:
-        """All of them."""
+        """All training runs."""
         return self.clusters + self.representatives
 
 
@@ -57,14 +63,21 @@ def figure_1_counts(
       num_representatives: $p$.
       num_iterations: $T$ of Distributional Shapley, which the paper leaves open.
 
+    Raises:
+      ValueError: if a number is less than 1.
+
     Example:
       >>> figure_1_counts(200, 30, 60)[0], figure_1_counts(200, 30, 60).ecoval
       (120000, 10831)
+
+    References:
+      Tarun et al., *EcoVal*, KDD 2024, section 5.1 and figure 1.
     """
     for name, number in (
         ("num_points", num_points),
         ("num_clusters", num_clusters),
         ("num_representatives", num_representatives),
+        ("num_iterations", num_iterations),
     ):
         check(number >= 1, f"{name} must be at least 1; got {number}.")
     m, p = num_points, num_representatives

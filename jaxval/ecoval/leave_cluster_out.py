@@ -22,14 +22,16 @@ class ClusterValues(NamedTuple):
       values: $V_c$; 0 for a cluster without members.
       full: $U(B)$.
       without: $U(B \setminus c)$.
-      training_runs: games scored: the clusters that have members, and everybody; 0
-        where the game answers all of them from one factorisation.
+      training_runs: one for each score; 0 where the game answers all of them from one
+        factorisation.
+      scores: asked for: without each of the clusters that have members, and with all.
     """
 
     values: Float[np.ndarray, " clusters"]
     full: float
     without: Float[np.ndarray, " clusters"]
     training_runs: int
+    scores: int
 
 
 def grouped(game: Game, owner: Int[np.ndarray, " n"], num_owners: int) -> Game:
@@ -84,6 +86,12 @@ def leave_cluster_out(
       cluster: of each point.
       num_clusters: C; clusters without a point in $B$ are worth 0 and cost nothing.
 
+    Raises:
+      ValueError: if a score is not finite.
+
+    References:
+      Tarun et al., *EcoVal*, KDD 2024, Eq. 5 and Algorithm 1, line 8.
+
     Example:
       >>> size = Game(3, lambda mask: mask.sum() * 1.0)
       >>> leave_cluster_out(size, np.array([0, 2, 2]), 3).values.tolist()
@@ -109,6 +117,12 @@ def leave_out_values(
 
     Raises:
       ValueError: if a score is not finite.
+
+    Example:
+      >>> weigh = lambda mask: float(np.dot([0.2, 0.5], np.asarray(mask)))
+      >>> two = Game(2, weigh, on_host=True)
+      >>> leave_out_values(two, np.array([0, 2]), 3).values.round(3).tolist()
+      [0.2, 0.0, 0.5]
     """
     check(
         by_cluster.num_players == len(present),
@@ -126,8 +140,9 @@ def leave_out_values(
     )
     values, scores = np.zeros(num_clusters), np.full(num_clusters, full)
     values[present], scores[present] = full - without, without
-    runs = 0 if by_cluster.fast_leave_one_out is not None else 1 + len(present)
-    return ClusterValues(values, full, scores, runs)
+    asked = 1 + len(present)
+    runs = 0 if by_cluster.fast_leave_one_out is not None else asked
+    return ClusterValues(values, full, scores, runs, asked)
 
 
 @jax.jit

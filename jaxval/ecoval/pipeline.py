@@ -70,7 +70,7 @@ class Points(NamedTuple):
 
     Attributes:
       x: $E(x)$, one a row.
-      y: class numbers or real targets.
+      y: class numbers (integers) or real targets.
     """
 
     x: Num[np.ndarray, "n d"]
@@ -118,8 +118,11 @@ class Fitted(NamedTuple):
       points: cluster, $Q$ and $d$ of the valued points.
       reference: the members that $n_c$ and the sums are taken over.
       pool: all clustered points as members.
-      cost: training runs.
+      cost: training runs, and scores asked for.
       settings: as given.
+      classes_lost: classes of $B$ that lie in one cluster as a whole, by cluster: its
+        $V_c$ measures what becomes of the utility without them. None where the targets
+        are no integers.
     """
 
     clustering: Clustering
@@ -133,6 +136,7 @@ class Fitted(NamedTuple):
     pool: Members
     cost: Cost
     settings: Settings
+    classes_lost: Int[np.ndarray, " clusters"]
 
 
 def fit(
@@ -146,6 +150,7 @@ def fit(
     value_model: ValueModel | None = None,
     clustering: Clustering | None = None,
     cluster_game: ClusterGame | None = None,
+    trains: bool = True,
 ) -> Fitted:
     """Cluster, leave clusters out, value representatives, learn to predict values.
 
@@ -163,9 +168,26 @@ def fit(
       cluster_game: a faster game of clusters, as kernel or ridge regression with
         `owner=cluster`, which leaves every cluster out in closed form; the utility's
         game by default.
+      trains: whether a score of the utility takes a training run, which is what the
+        paper counts; `False` for kernel and ridge regression in closed form. Changes
+        `cost` alone.
+
+    Returns:
+      The clusters' values, the regression and all else that values of points are made
+      of: see `values`, `unseen_values` and `report`.
 
     Raises:
       ValueError: if the points don't fit together or a number is out of range.
+
+    Example:
+      >>> from jaxval.ecoval import clusters
+      >>> score = lambda mask: 0.1 * mask.sum()
+      >>> size = lambda x, y: Game(len(x), score, on_host=True)
+      >>> x = np.array([[0.0], [2.0], [7.0]])
+      >>> two = clusters.given(lambda x: (x[:, 0] > 4).astype(int), x, 2)
+      >>> fitted = fit(jax.random.key(0), size, Points(x, x[:, 0]), clustering=two)
+      >>> fitted.clusters.values.round(3).tolist(), fitted.points.cluster.tolist()
+      ([0.2, 0.1], [0, 0, 1])
 
     References:
       Tarun et al., *EcoVal*, KDD 2024, Algorithm 1.
@@ -180,7 +202,7 @@ def fit(
     available = cluster if settings.representatives_from_pool else own
     sample = representatives(sample_key, available, settings.per_cluster)
     chosen = Points(everything.x[sample], everything.y[sample])
-    estimate, runs = (semivalue or truncated_permutations())(
+    estimate, asked = (semivalue or truncated_permutations())(
         value_key, utility(*chosen)
     )
     value_model = value_model or ridge()
@@ -200,8 +222,14 @@ def fit(
         points=mine,
         reference=pooled if settings.members_from_pool else mine,
         pool=pooled,
-        cost=Cost(clusters.training_runs, runs, len(sample)),
+        cost=Cost(
+            clusters=clusters.training_runs if trains else 0,
+            representatives=asked if trains else 0,
+            num_representatives=len(sample),
+            scores=clusters.scores + asked,
+        ),
         settings=settings,
+        classes_lost=_classes_lost(points.y, own, clustering.num_clusters),
     )
 
 
@@ -212,6 +240,23 @@ def values(fitted: Fitted, terms: Terms = FULL) -> Allocation:
       fitted: what `fit` found.
       terms: which adjustment factors to apply: all four variants of the paper's figure
         4 come from one fit.
+
+    Returns:
+      Values and factors; a cluster's values add up to its $V_c$ as long as `fitted`
+      took its members from $B$ (the default).
+
+    Example:
+      >>> from jaxval.ecoval import clusters
+      >>> score = lambda mask: 0.1 * mask.sum()
+      >>> size = lambda x, y: Game(len(x), score, on_host=True)
+      >>> x = np.array([[0.0], [2.0], [7.0]])
+      >>> two = clusters.given(lambda x: (x[:, 0] > 4).astype(int), x, 2)
+      >>> fitted = fit(jax.random.key(0), size, Points(x, x[:, 0]), clustering=two)
+      >>> values(fitted).values.round(3).tolist()
+      [0.1, 0.1, 0.1]
+
+    References:
+      Tarun et al., *EcoVal*, KDD 2024, Eq. 21 and Algorithm 1, lines 24 to 30.
     """
     return allocate(
         float64(fitted.clusters.values),
@@ -262,6 +307,18 @@ def _assigned(clustering: Clustering, points: Points) -> Int[np.ndarray, " n"]:
         f"the clustering must give each point a number from 0 to {last}.",
     )
     return cluster.astype(np.int32)
+
+
+def _classes_lost(y, cluster, count) -> Int[np.ndarray, " clusters"]:
+    """How many classes go with each cluster, when it is left out."""
+    if y.ndim != 1 or not np.issubdtype(y.dtype, np.integer):
+        return np.zeros(count, int)
+    classes, which = np.unique(y, return_inverse=True)
+    first = np.full(len(classes), count)
+    last = np.full(len(classes), -1)
+    np.minimum.at(first, which, cluster)
+    np.maximum.at(last, which, cluster)
+    return np.bincount(first[first == last], minlength=count)
 
 
 def _cluster_values(utility, cluster_game, points, cluster, clustering):

@@ -13,7 +13,7 @@ from jaxval.types import Game, PRNGKey, ValueEstimate
 __all__ = ["Semivalue", "permutations", "truncated_permutations"]
 
 Semivalue = Callable[[PRNGKey, Game], tuple[ValueEstimate, int]]
-"""Values of a game's players, and the training runs they took."""
+"""Values of a game's players, and the scores that were asked for."""
 
 
 def truncated_permutations(

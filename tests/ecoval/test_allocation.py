@@ -204,3 +204,50 @@ def test_traced_once_for_other_numbers():
         cluster = np.arange(len(q)) % 6
         run(float64(np.arange(6) / 10), members(q, d, cluster))
     assert len(traces) == 1
+
+
+def test_rounding_errors_are_no_distances():
+    # Rows that are alike lie 1e-17 off their mean; a newcomer divides by that.
+    b = members([0.01] * 4, [1e-17, 2e-17, 1.0, 0.5], [0, 0, 1, 1])
+    out = allocate(float64([0.1, 0.1]), members([0.01], [0.5], [0]), b)
+    np.testing.assert_allclose(out.values, 0.05, rtol=1e-12)
+    assert out.hazards.zero_distances.tolist() == [True, False]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_newcomer_gets_no_more_than_all_members(rule):
+    # A member of next to no value, or next to the centroid, is all the cluster has.
+    b = members([1e-7, 0.5, 0.5], [0.5, 1e-8, 1.0], [0, 1, 2])
+    new = members([0.01, 0.5, -3.0, 0.5], [0.5, 0.7, 0.5, 1.0], [0, 1, 2, 2])
+    out = allocate(float64([0.1, 0.1, 0.1]), new, b, share_rule=rule)
+    assert np.abs(np.asarray(out.values)).max() <= 0.1 + 1e-12
+    assert out.bounded.tolist() == [True, True, rule is not share_rules.softplus, False]
+    assert out.cluster.tolist() == [0, 1, 2, 2]
+
+
+def test_members_are_never_bounded_and_newcomers_never_beyond_them():
+    q, d, cluster = random_members(7)
+    q = np.where(np.arange(len(q)) % 5 == 0, -q, q)
+    v_c = float64(np.linspace(-0.1, 0.4, 6))
+    b = members(q, d, cluster)
+    mine = allocate(v_c, b)
+    assert not mine.bounded.any()
+    rng = np.random.default_rng(8)
+    new = members(
+        rng.normal(size=300) * 100, rng.exponential(size=300) * 100,
+        rng.integers(0, 6, 300),
+    )  # fmt: skip
+    out = allocate(v_c, new, b)
+    assert out.bounded.mean() > 0.5
+    n, v = np.bincount(cluster), np.asarray(v_c)
+    # Both shares at most 1 or a member's own, at least 0 or a member's own.
+    most = np.maximum(1, [np.abs(q[cluster == c]).sum() / abs(q[cluster == c].sum())
+                          for c in range(6)])  # fmt: skip
+    each = np.abs(v / n) * (1 + np.abs(v / n) / (1 + v / n) * n * (1 + most))
+    assert (np.abs(np.asarray(out.values)) <= each[np.asarray(new.cluster)]).all()
+
+
+def test_outsized_values_are_counted():
+    b = members([1.0, 2.0, 1.0], [1.0, 2.0, 1.0], [0, 0, 1])
+    out = allocate(float64([8000.0, 0.3]), b)
+    assert out.hazards.outsized.tolist() == [True, False]

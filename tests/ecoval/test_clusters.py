@@ -70,3 +70,41 @@ def test_own_clusters_with_an_empty_one():
     x = np.array([[0.0], [2.0], [9.0]])
     own = clusters.given(lambda z: np.where(z[:, 0] < 5, 0, 2), x, 3)
     np.testing.assert_allclose(own.centroids[:, 0], [1.0, 0.0, 9.0])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"num_clusters": 0},
+        {"max_steps": 0},
+        {"num_starts": 0},
+        {"tolerance": -1.0},
+        {"regulariser": float("nan")},
+    ],
+)
+def test_mixtures_that_cannot_be(wrong):
+    (name,) = wrong
+    with pytest.raises(ValueError, match=f"Mixture.{name}"):
+        Mixture(**wrong)
+
+
+def test_a_singular_mixture_says_what_to_do(key):
+    x = np.linspace(0, 1e-9, 12)[:, None] + np.zeros(3)
+    with pytest.raises(ValueError, match=r"raise Mixture\.regulariser"):
+        gaussian_mixture(key, x, Mixture(num_clusters=4, regulariser=0.0))
+
+
+def test_distances_of_rounding_are_zero(key):
+    x = np.array([[1.0], [1.0], [4.0]]) + np.array([[0.0], [1e-12], [0.0]])
+    own = clusters.given(lambda z: (z[:, 0] > 2).astype(int), x, 2)
+    np.testing.assert_array_equal(clusters.distances(x, own), 0)
+    assert clusters.distances(x + 0.1, own).min() > 0.09
+
+
+def test_principal_components_of_what(key):
+    with pytest.raises(ValueError, match="num_components"):
+        principal_components(key, np.ones((4, 2)), 0)
+    with pytest.raises(ValueError, match="empty"):
+        principal_components(key, np.ones((0, 2)), 1)
+    with pytest.raises(ValueError, match="finite"):
+        principal_components(key, np.full((4, 2), np.nan), 1)

@@ -11,6 +11,7 @@ from jaxval.ecoval import (
     NO_BETA,
     Mixture,
     Points,
+    Report,
     Settings,
     bootstrap,
     clusters,
@@ -281,3 +282,73 @@ def test_truncation_spares_runs(key, problem):
     one, two = permutations()(key, utility(points.x[:1], points.y[:1]))
     assert two == 2
     assert len(one.values) == 1
+
+
+def test_the_report_counts_the_points_of_the_allocation(key):
+    # Cluster 1 has a member of the pool alone, cluster 2 is a class of its own.
+    x = np.array([[0.0], [0.5], [1.0], [20.0], [21.0]])
+    own = clusters.given(lambda x: np.searchsorted([5.0, 15.0], x[:, 0]), x, 3)
+    points, pool = (
+        Points(x, np.array([0, 1, 0, 2, 2])),
+        Points(x[:1] + 9, np.zeros(1, int)),
+    )
+    score = lambda mask: 0.1 * mask.sum()
+    size = lambda x, y: Game(len(x), score, on_host=True)
+    fitted = fit(key, size, points, pool, clustering=own)
+    mine = report(fitted, values(fitted))
+    assert (mine.points, mine.points_without_members, mine.points_bounded) == (5, 0, 0)
+    assert (mine.clusters_losing_classes, mine.clusters_without_members) == (2, 1)
+    later = Points(np.array([[9.0], [9.5], [4.9], [20.0]]), np.zeros(4, int))
+    counts = report(fitted, unseen_values(fitted, later))
+    assert (counts.points, counts.points_without_members) == (4, 2)
+    assert counts.points_at_zero == 2
+    assert counts.points_bounded == 1
+    said = " ".join(counts.sentences())
+    assert "2 of 4 points lie there" in said
+    assert "1 of 4 points is so unlike" in said
+    assert "0 of" not in said
+
+
+def test_every_finding_has_its_sentence():
+    quiet = Report(30, *([0] * 10), 200, *([0] * 8), True, 0.5, 0.1)
+    assert quiet.sentences() == ()
+    counts = [name for name in Report._fields if name.startswith("clusters_")]
+    for name in [*counts, "points_bounded", "points_overcorrected"]:
+        (said,) = quiet._replace(**{name: 3}).sentences()
+        assert ("3 of 200" if name.startswith("points") else "3 of 30") in said
+    for change in (
+        {"mixture_converged": False},
+        {"regression_r2": float("nan")},
+        {"regression_r2": -1.0},
+        {"representative_noise": 0.9},
+    ):
+        assert len(quiet._replace(**change).sentences()) == 1
+
+
+def test_mixtures_of_more_numbers_than_points_are_said(key):
+    x = np.asarray(jax.random.normal(key, (60, 8)))
+    game = lambda x, y: Game(len(x), lambda mask: 0.01 * mask.sum(), on_host=True)
+    few = Settings(mixture=Mixture(num_clusters=5), per_cluster=1)
+    fitted = fit(key, game, Points(x, x[:, 0]), settings=few)
+    counts = report(fitted, values(fitted))
+    assert counts.parameters == 45
+    assert counts.clusters_overfitted >= 4
+    assert "numbers that the mixture fits" in " ".join(counts.sentences())
+
+
+def test_identical_rows_value_unseen_points_within_reason(key):
+    # The distances of rows that are alike are rounding errors of their mean.
+    rng = np.random.default_rng(0)
+    base = rng.normal(size=(8, 3))
+    x, y = np.repeat(base, 3, axis=0), np.repeat(np.arange(8) % 2, 3)
+    closed = utilities.closed_form(
+        Points(rng.normal(size=(60, 3)), np.arange(60) % 2), 2
+    )
+    fitted = fit(
+        key, closed.utility, Points(x, y), cluster_game=closed.cluster_game,
+        settings=Settings(mixture=Mixture(num_clusters=8)), trains=False,
+    )  # fmt: skip
+    later = unseen_values(fitted, Points(base + 0.05, np.arange(8) % 2))
+    assert np.abs(np.asarray(later.values)).max() < 1
+    assert report(fitted, later).clusters_zero_distances == 8
+    assert fitted.cost.total == 0 < fitted.cost.scores
