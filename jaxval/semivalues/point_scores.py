@@ -3,19 +3,24 @@ r"""Utilities of a set $S$ and of $S + z$ for many points $z$ at once.
 What Distributional Shapley asks for: see `jaxval.semivalues.distributional`.
 """
 
-import functools
+import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.linalg import cho_solve
 from jax.tree_util import Partial
-from jaxtyping import Array, Float, Int, Num
+from jaxtyping import Array, Bool, Float, Int, Num
 
-from jaxval._checks import check, positive, same_length
+from jaxval._checks import check, finite, positive, same_features, same_length
 from jaxval.precision import float64, in_double
+from jaxval.semivalues.point_fits import (
+    LogisticArrays,
+    RidgeArrays,
+    logistic_scores,
+    ridge_scores,
+)
 from jaxval.training import convex
 from jaxval.types import Game
 
@@ -25,6 +30,7 @@ __all__ = [
     "from_game",
     "logistic",
     "ridge",
+    "sizes",
     "with_class_rule",
 ]
 
@@ -33,6 +39,25 @@ PointScores = Callable[[Int[Array, " most"], Int[Array, ""]], Float[Array, " n+1
 
 $S$ are the first `size` of the drawn rows of the pool; a row can come more than once.
 """
+
+
+@dataclasses.dataclass(frozen=True)
+class _Sized:
+    """Equal settings are equal functions, and so one compiled program."""
+
+    num_pool: int
+    num_points: int
+
+
+def sizes(point_scores: PointScores) -> tuple[int, int] | None:
+    """Rows of the pool and points to be valued; `None` for functions made elsewhere.
+
+    Example:
+      >>> sizes(from_counts(lambda counts: counts.sum() * 1.0, 3, num_points=2))
+      (3, 2)
+    """
+    made = getattr(point_scores, "func", None)
+    return (made.num_pool, made.num_points) if isinstance(made, _Sized) else None
 
 
 def from_counts(
@@ -49,10 +74,15 @@ def from_counts(
       num_pool: rows of the pool.
       num_points: points to be valued.
       batch_size: points scored at once; all when left out.
+
+    Example:
+      >>> scores = from_counts(lambda counts: counts.sum() ** 2.0, 3, num_points=2)
+      >>> scores(jnp.array([0, 2, 2, 1]), jnp.int32(3)).tolist()
+      [9.0, 16.0, 16.0]
     """
+    _check_numbers(num_pool, num_points, batch_size)
     score = score if isinstance(score, Partial) else Partial(score)
-    size = batch_size or num_points + 1
-    return Partial(functools.partial(_score_each, (num_pool, num_points, size)), score)
+    return Partial(_FromCounts(num_pool, num_points, batch_size), score)
 
 
 def from_game(
@@ -66,7 +96,15 @@ def from_game(
     Args:
       game: its first `num_pool` players are the pool.
       num_pool: rows of the pool.
-      batch_size: points scored at once.
+      batch_size: points scored at once; all when left out.
+
+    Raises:
+      ValueError: if the game has no players beyond the pool.
+
+    Example:
+      >>> game = Game(5, lambda mask: mask.sum() ** 2.0)
+      >>> from_game(game, 3)(jnp.array([0, 2, 2, 1]), jnp.int32(3)).tolist()
+      [4.0, 9.0, 9.0]
     """
     check(
         0 < num_pool < game.num_players,
@@ -95,47 +133,74 @@ def with_class_rule(
       pool_labels: class numbers of the pool.
       point_labels: class numbers of the points.
       empty_score: $U(\emptyset)$, the accuracy of the most frequent class.
-    """
-    pool_labels, point_labels = np.asarray(pool_labels), np.asarray(point_labels)
-    classes = np.unique(np.concatenate([pool_labels, point_labels]))
-    pool = jnp.asarray(pool_labels[:, None] == classes[None, :])
-    points = jnp.asarray(point_labels[:, None] == classes[None, :])
 
-    def ruled(rows, size):
+    Raises:
+      ValueError: if there are not as many labels as rows of the pool, or as points.
+
+    Example:
+      >>> scores = from_counts(lambda counts: counts.sum() * 1.0, 3, num_points=2)
+      >>> ruled = with_class_rule(scores, np.array([0, 0, 1]), np.array([0, 1]), 0.5)
+      >>> ruled(jnp.array([0, 1, 2]), jnp.int32(2)).tolist()
+      [0.5, 0.5, 3.0]
+
+    References:
+      Ghorbani and Zou, *Data Shapley*, ICML 2019, and its released code.
+    """
+    pool_labels = _labels("pool_labels", pool_labels)
+    point_labels = _labels("point_labels", point_labels)
+    shape = len(pool_labels), len(point_labels)
+    known = sizes(point_scores)
+    check(
+        known is None or known == shape,
+        f"pool_labels and point_labels must be as many as the rows of point_scores, "
+        f"{known}; got {shape}.",
+    )
+    point_scores = (
+        point_scores if isinstance(point_scores, Partial) else Partial(point_scores)
+    )
+    classes = np.unique(np.concatenate([pool_labels, point_labels]))
+    has = lambda labels: jnp.asarray(labels[:, None] == classes[None, :])
+    table = _Classes(has(pool_labels), has(point_labels), float64(empty_score))
+    return Partial(_WithClassRule(*shape), point_scores, table)
+
+
+class _Classes(NamedTuple):
+    pool: Bool[Array, "pool classes"]
+    points: Bool[Array, "n classes"]
+    empty: Float[Array, ""]
+
+
+class _WithClassRule(_Sized):
+    @in_double
+    def __call__(self, point_scores, table: _Classes, rows, size):
         drawn = (jnp.arange(len(rows)) < size)[:, None]
-        there = jnp.any(pool[rows] & drawn, axis=0)
+        there = jnp.any(table.pool[rows] & drawn, axis=0)
         scores = point_scores(rows, size)
-        base = jnp.where(there.all(), scores[0], empty_score)
-        complete = jnp.all(there[None, :] | points, axis=1)
+        base = jnp.where(there.all(), scores[0], table.empty)
+        complete = jnp.all(there[None, :] | table.points, axis=1)
         return jnp.concatenate([base[None], jnp.where(complete, scores[1:], base)])
 
-    return ruled
 
+@dataclasses.dataclass(frozen=True)
+class _FromCounts(_Sized):
+    batch_size: int | None
 
-def _score_each(sizes, score, rows, size):
-    num_pool, num_points, batch_size = sizes
-    row = jnp.zeros(num_pool + num_points, jnp.int32)
-    row = row.at[rows].add((jnp.arange(len(rows)) < size).astype(jnp.int32))
-    # The first row adds nobody.
-    extra = jnp.arange(num_points + 1, dtype=jnp.int32) + (num_pool - 1)
-    one = lambda place: score(row.at[place].add((place >= num_pool).astype(row.dtype)))
-    if batch_size > num_points:
-        return jax.vmap(one)(extra)
-    return jax.lax.map(one, extra, batch_size=batch_size)
+    def __call__(self, score, rows, size):
+        num_pool, num_points = self.num_pool, self.num_points
+        row = jnp.zeros(num_pool + num_points, jnp.int32)
+        row = row.at[rows].add((jnp.arange(len(rows)) < size).astype(jnp.int32))
+        # The first row adds nobody.
+        extra = jnp.arange(num_points + 1, dtype=jnp.int32) + (num_pool - 1)
+        one = lambda place: score(
+            row.at[place].add((place >= num_pool).astype(row.dtype))
+        )
+        if self.batch_size is None or self.batch_size > num_points:
+            return jax.vmap(one)(extra)
+        return jax.lax.map(one, extra, batch_size=self.batch_size)
 
 
 def _score_of_present(game, counts):
     return game.score(counts > 0)
-
-
-class _Logistic(NamedTuple):
-    x_pool: Float[Array, "pool p"]
-    y_pool: Float[Array, "pool classes"]
-    x: Float[Array, "n p"]
-    y: Float[Array, "n classes"]
-    x_valid: Float[Array, "v p"]
-    y_valid: Int[Array, " v"]
-    strength: Float[Array, ""]
 
 
 def logistic(
@@ -163,14 +228,31 @@ def logistic(
       batch_size: points fitted at once: for accelerators. One after another when left
         out, which is faster on a processor's few cores since nobody waits for the
         slowest fit.
+
+    Raises:
+      ValueError: if lengths or features differ, inputs aren't finite, or classes are
+        not numbers.
+
+    Example:
+      >>> x, y = np.array([[0.0], [1.0], [0.2], [0.9]]), np.array([0, 1, 0, 1])
+      >>> scores = logistic((x[:2], y[:2]), (x[2:], y[2:]), (x, y), strength=100.0)
+      >>> scores(jnp.array([0, 1]), jnp.int32(1)).tolist()
+      [0.5, 0.5, 1.0]
+
+    References:
+      Ghorbani, Kim and Zou, *A Distributional Framework for Data Valuation*, ICML 2020,
+      section 4.
     """
-    for name, (x, y) in {"pool": pool, "points": points, "valid": valid}.items():
-        same_length(**{f"{name} inputs": x, f"{name} classes": y})
+    _check_parts(pool, points, valid, "classes")
+    for name, (_, y) in {"pool": pool, "points": points, "valid": valid}.items():
+        _labels(f"{name} classes", y)
     positive("strength", strength)
+    positive("tolerance", tolerance)
+    _check_numbers(len(pool[0]), len(points[0]), batch_size)
     frame = convex.design(np.asarray(pool[0]))
     classes = 1 + max(int(np.max(y)) for _, y in (pool, points, valid))
     indicators = lambda y: float64(np.eye(classes)[np.asarray(y)])
-    arrays = _Logistic(
+    arrays = LogisticArrays(
         frame.x,
         indicators(pool[1]),
         convex.rotate(frame, np.asarray(points[0])),
@@ -179,52 +261,18 @@ def logistic(
         jnp.asarray(valid[1], jnp.int32),
         float64(strength),
     )
-    settings = (tolerance, batch_size)
-    return Partial(functools.partial(_logistic_scores, settings), arrays)
+    sized = len(pool[0]), len(points[0])
+    return Partial(_LogisticScores(*sized, tolerance, batch_size), arrays)
 
 
-@in_double
-def _logistic_scores(settings, arrays, rows, size):
-    tolerance, batch_size = settings
-    last = len(rows)
-    # One more row than can be drawn, for the point that joins.
-    x = jnp.concatenate([arrays.x_pool[rows], jnp.zeros((1, arrays.x.shape[1]))])
-    y = jnp.concatenate([arrays.y_pool[rows], jnp.zeros((1, arrays.y.shape[1]))])
-    present = jnp.arange(last + 1) < size
-    classes = jnp.arange(y.shape[1])
-    nobody = _share(arrays.y_valid[:, None] == classes[None, :])
-    solve = functools.partial(convex.fit_logistic, tolerance=tolerance)
-    base = solve(x, y, present, arrays.strength, jnp.zeros((x.shape[1], y.shape[1])))
+@dataclasses.dataclass(frozen=True)
+class _LogisticScores(_Sized):
+    tolerance: float
+    batch_size: int | None
 
-    def score(weights, targets, there):
-        seen = jnp.any((targets > 0) & there[:, None], axis=0)
-        logits = jnp.where(seen[None, :], arrays.x_valid @ weights, -jnp.inf)
-        right = _share(jnp.argmax(logits, axis=1) == arrays.y_valid)
-        return jnp.where(seen.any(), right, nobody.max())
-
-    def joined(point):
-        x_z, y_z = x.at[last].set(point[0]), y.at[last].set(point[1])
-        there = present.at[last].set(True)
-        fit = solve(x_z, y_z, there, arrays.strength, base.weights)
-        return score(fit.weights, y_z, there)
-
-    each = jax.lax.map(joined, (arrays.x, arrays.y), batch_size=batch_size)
-    return jnp.concatenate([score(base.weights, y, present)[None], each])
-
-
-def _share(hits):
-    # The mean of truth values would be in single precision.
-    return jnp.mean(hits.astype(jnp.float64), axis=0)
-
-
-class _Ridge(NamedTuple):
-    x_pool: Float[Array, "pool p"]
-    y_pool: Float[Array, "pool k"]
-    x: Float[Array, "n p"]
-    y: Float[Array, "n k"]
-    x_valid: Float[Array, "v p"]
-    y_valid: Float[Array, "v k"]
-    ridge: Float[Array, ""]
+    @in_double
+    def __call__(self, arrays: LogisticArrays, rows, size):
+        return logistic_scores(self.tolerance, self.batch_size, arrays, rows, size)
 
 
 def ridge(
@@ -249,28 +297,68 @@ def ridge(
       valid: likewise, to score with.
       ridge: $\lambda$.
       metric: of predictions and targets of all validation rows.
+
+    Raises:
+      ValueError: if lengths, features or targets differ, or numbers aren't finite.
+
+    Example:
+      >>> x, y = np.array([[1.0], [2.0], [3.0]]), np.array([[1.0], [2.0], [3.0]])
+      >>> error = lambda told, y: -jnp.mean((told - y) ** 2)
+      >>> scores = ridge((x, y), (x, y), (x, y), ridge=1e-9, metric=error)
+      >>> scores(jnp.array([0, 0]), jnp.int32(0)).round(1).tolist()
+      [-4.7, -0.0, -0.0, -0.0]
+
+    References:
+      Sherman and Morrison, *Adjustment of an inverse matrix corresponding to a change
+      in one element of a given matrix*, 1950.
     """
-    for name, (x, y) in {"pool": pool, "points": points, "valid": valid}.items():
-        same_length(**{f"{name} inputs": x, f"{name} targets": y})
+    _check_parts(pool, points, valid, "targets")
+    same_features(
+        **{"pool targets": pool[1], "points targets": points[1],
+           "valid targets": valid[1]}
+    )  # fmt: skip
+    for name, (_, y) in {"pool": pool, "points": points, "valid": valid}.items():
+        finite(f"{name} targets", y)
     positive("ridge", ridge)
     flat = [
         float64(np.asarray(part)) for pair in (pool, points, valid) for part in pair
     ]
-    arrays = _Ridge(*flat, ridge=float64(ridge))
-    return Partial(functools.partial(_ridge_scores, metric), arrays)
+    arrays = RidgeArrays(*flat, ridge=float64(ridge))
+    return Partial(_RidgeScores(len(pool[0]), len(points[0]), metric), arrays)
 
 
-@in_double
-def _ridge_scores(metric, arrays, rows, size):
-    there = (jnp.arange(len(rows)) < size)[:, None]
-    x, y = arrays.x_pool[rows] * there, arrays.y_pool[rows] * there
-    gram = x.T @ x + arrays.ridge * jnp.eye(x.shape[1])
-    factor = (jnp.linalg.cholesky(gram), True)
-    weights = cho_solve(factor, x.T @ y)
-    turned = cho_solve(factor, arrays.x.T)
-    leverage = 1.0 + jnp.sum(arrays.x.T * turned, axis=0)
-    miss = (arrays.y - arrays.x @ weights) / leverage[:, None]
-    base, reach = arrays.x_valid @ weights, arrays.x_valid @ turned
-    joined = lambda z: metric(base + z[0][:, None] * z[1][None, :], arrays.y_valid)
-    each = jax.vmap(joined)((reach.T, miss))
-    return jnp.concatenate([metric(base, arrays.y_valid)[None], each])
+@dataclasses.dataclass(frozen=True)
+class _RidgeScores(_Sized):
+    metric: Callable[[Array, Array], Array]
+
+    @in_double
+    def __call__(self, arrays: RidgeArrays, rows, size):
+        return ridge_scores(self.metric, arrays, rows, size)
+
+
+def _check_parts(pool, points, valid, target):
+    parts = {"pool": pool, "points": points, "valid": valid}
+    for name, (x, y) in parts.items():
+        same_length(**{f"{name} inputs": x, f"{name} {target}": y})
+        check(len(x) > 0, f"{name} is empty: it must have at least one row.")
+        finite(f"{name} inputs", x)
+    same_features(**{f"{name} inputs": x for name, (x, _) in parts.items()})
+
+
+def _labels(name, y):
+    y = np.asarray(y)
+    check(
+        y.ndim == 1 and np.issubdtype(y.dtype, np.integer) and y.min(initial=0) >= 0,
+        f"{name} must hold class numbers 0, 1, ... as integers; got shape {y.shape} of "
+        f"{y.dtype}, the least {y.min(initial=0)}.",
+    )
+    return y
+
+
+def _check_numbers(num_pool, num_points, batch_size):
+    check(num_pool >= 1, f"num_pool must be at least 1; got {num_pool}.")
+    check(num_points >= 1, f"num_points must be at least 1; got {num_points}.")
+    check(
+        batch_size is None or batch_size >= 1,
+        f"batch_size must be at least 1; got {batch_size}.",
+    )

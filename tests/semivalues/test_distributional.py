@@ -1,16 +1,21 @@
 import itertools
 
+import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
+from jax.tree_util import Partial
 
 from jaxval import Game
+from jaxval.precision import float64
 from jaxval.semivalues import distributional, value_models
 from jaxval.semivalues.distributional import distributional_shapley
 from jaxval.semivalues.point_scores import (
     from_counts,
     from_game,
     logistic,
+    ridge,
     with_class_rule,
 )
 
@@ -19,7 +24,7 @@ WEIGHTS = np.array([0.5, 1.0, 2.0, 0.7, 3.0])
 
 
 def worth(counts):
-    return jnp.sqrt(1 + (counts * jnp.asarray(WEIGHTS)).sum())
+    return jnp.sqrt(1 + (counts * jnp.asarray(WEIGHTS, jnp.float32)).sum())
 
 
 def exact(score, size=SIZE):
@@ -50,6 +55,79 @@ def test_unbiased_with_and_without_importance_weights(key, power):
     assert (error < 5 * np.asarray(out.stderr)).all()
     assert (np.asarray(out.stderr) > 0).all()
     assert out.counts.tolist() == [4000, 4000]
+
+
+@pytest.mark.parametrize(("size", "power"), [(200, 4.0), (1000, 3.0), (10_000, 2.0)])
+def test_sizes_come_as_often_as_their_weights_say(size, power):
+    sizes, efficiency = distributional._sizes(size, power)
+    edges = np.asarray(sizes.edges)
+    assert len(edges) == size - 1
+    bounds = [0, *edges.tolist(), 2**distributional._BITS]
+    chance = (
+        np.array([float(b - a) for a, b in itertools.pairwise(bounds)]) / bounds[-1]
+    )
+    # Each size weighs 1 / m in the expectation, to the last bit, and none is left out.
+    np.testing.assert_allclose(chance * np.asarray(sizes.factor), 1 / size, rtol=1e-12)
+    np.testing.assert_allclose(chance[-1], chance[0] * size**-power, rtol=1e-3)
+    assert efficiency == pytest.approx(size**2 / np.sum(1 / chance))
+
+
+def test_sizes_are_drawn_by_the_edges(monkeypatch, x64):
+    edges = distributional._sizes(4, 1.0)[0].edges
+    told = []
+    for bits in [0, *(int(e) + d for e in edges for d in (-1, 0)), 2**53 - 1]:
+        drawn = jnp.asarray(bits << 11, jnp.uint64)
+        monkeypatch.setattr(jax.random, "bits", lambda *_, d=drawn: d)
+        told.append(int(distributional._draw_size(None, edges)))
+    assert told == [0, 0, 1, 1, 2, 2, 3, 3]
+
+
+def test_rare_large_sets_are_not_passed_over_in_silence(key):
+    scores = from_counts(worth, POOL, POINTS)
+    make = lambda size, power: distributional_shapley(
+        scores, POOL, POINTS, size, size_power=power
+    )
+    with pytest.warns(UserWarning, match="count as 0.01.*Lower size_power"):
+        run(make(200, 4.0), key, 20_000)
+    with pytest.raises(ValueError, match="size_power=9.0 is too large"):
+        make(200, 9.0)
+
+
+def test_one_program_for_all_draws(key):
+    traces = []
+
+    def worth_of(weights, counts):
+        traces.append(1)
+        return jnp.sqrt(1 + counts @ weights)
+
+    told = []
+    for seed in range(3):
+        weights = float64(np.random.default_rng(seed).random(POOL + POINTS))
+        scores = from_counts(Partial(worth_of, weights), POOL, POINTS)
+        ruled = with_class_rule(scores, np.array([0, 1, seed]), np.array([0, 1]), 0.5)
+        for points in (scores, ruled):
+            for power in (0.0, 1.0):
+                estimator = distributional_shapley(
+                    points, POOL, POINTS, SIZE, size_power=power
+                )
+                told.append(distributional.run(key, estimator, 40, every=15).values[0])
+        if seed == 0:
+            first = len(traces)
+    assert len(traces) == first + 1  # three classes instead of two
+    assert len(set(told)) == len(told)
+
+
+def test_as_many_iterations_as_were_asked_for(key):
+    scores = from_counts(worth, POOL, POINTS)
+    estimator = distributional_shapley(scores, POOL, POINTS, SIZE)
+    seen = []
+    out = distributional.run(
+        key, estimator, 25, every=10, progress=lambda *done: seen.append(done)
+    )
+    assert out.counts.tolist() == [25, 25]
+    assert seen == [(10, 25), (20, 25), (25, 25)]
+    whole = distributional.run(key, estimator, 25, every=25)
+    np.testing.assert_array_equal(out.values, whole.values)
 
 
 def test_chunks_change_nothing(key):
@@ -122,12 +200,59 @@ def test_one_iteration_has_no_error_bar(key):
     assert np.isnan(np.asarray(out.stderr)).all()
 
 
-def test_what_is_refused():
+def test_what_is_refused(key):
     scores = from_counts(worth, POOL, POINTS)
     with pytest.raises(ValueError, match="max_size"):
         distributional_shapley(scores, POOL, POINTS, 0)
     with pytest.raises(ValueError, match="more players"):
         from_game(Game(3, lambda mask: mask.sum() * 1.0), 3)
+    for sizes in ((POOL + 1, POINTS), (POOL, POINTS + 1)):
+        with pytest.raises(ValueError, match="a pool of 3 rows and 2 points"):
+            distributional_shapley(scores, *sizes, SIZE)
+    with pytest.raises(ValueError, match="every must be at least 1"):
+        distributional.run(
+            key, distributional_shapley(scores, POOL, POINTS, SIZE), 5, every=0
+        )
+    with pytest.raises(ValueError, match="as many as the rows"):
+        with_class_rule(scores, np.array([0, 1]), np.array([0, 1]), 0.5)
+
+
+@pytest.fixture
+def untyped():
+    """Arguments as they come where nobody checks the types of shapes."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+X, Y = np.arange(8.0).reshape(4, 2), np.array([0, 1, 0, 1])
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ((X, Y - 1), "points classes must hold class numbers"),
+        ((X, Y * 1.0), "points classes must hold class numbers"),
+        ((X * np.nan, Y), "points inputs must be finite"),
+        ((X[:, :1], Y), "same features"),
+        ((X[:3], Y), "one row a sample"),
+        ((X[:0], Y[:0]), "points is empty"),
+    ],
+)
+def test_bad_points_are_named(part, message, untyped):
+    with pytest.raises(ValueError, match=message):
+        logistic((X, Y), part, (X, Y))
+
+
+def test_ridge_needs_the_same_targets(untyped):
+    error = lambda told, y: -jnp.mean((told - y) ** 2)
+    make = lambda y: ridge(
+        (X, Y[:, None]), (X, y), (X, Y[:, None]), ridge=1, metric=error
+    )
+    with pytest.raises(ValueError, match="same features"):
+        make(np.ones((4, 2)))
+    with pytest.raises(ValueError, match="points targets must be finite"):
+        make(np.full((4, 1), np.nan))
 
 
 def problem(n=80):
