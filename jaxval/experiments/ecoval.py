@@ -20,7 +20,7 @@ from jaxval.evaluation.curves import steps_of
 from jaxval.experiments import ecoval_data, ecoval_methods
 from jaxval.experiments.contract import SILENT, Context, Result
 from jaxval.experiments.ecoval_report import Drawn, report
-from jaxval.experiments.kept import kept
+from jaxval.experiments.kept import kept, kept_for
 from jaxval.semivalues import value_models
 
 
@@ -51,7 +51,7 @@ class Config:
     iterations: int = 300
     """Sets that Distributional Shapley draws."""
     regression: Literal["best-per-class", "ridge"] = "best-per-class"
-    """Distributional Shapley's for unseen points: its authors' search, or one."""
+    """Distributional Shapley's for unseen points: its authors' search, or ridge."""
     draws: int = 3
     """Deals of the data to average over."""
     steps: int = 20
@@ -60,7 +60,7 @@ class Config:
     """Deals the data and feeds every method."""
 
     def __post_init__(self):
-        """Numbers that nothing else would look at in time."""
+        """Refuse now what would come to light after the embedding is trained."""
         for name in (
             "dims",
             "training_steps",
@@ -68,16 +68,23 @@ class Config:
             "per_cluster",
             "iterations",
             "draws",
+            "steps",
         ):
             if getattr(self, name) < 1:
                 raise ValueError(
                     f"--{name.replace('_', '-')} must be at least 1; got "
                     f"{getattr(self, name)}."
                 )
+        if not 0 < self.permutations < float("inf"):
+            raise ValueError(
+                "--permutations must be a positive number for each point; got "
+                f"{self.permutations}."
+            )
 
 
 _VALUE_MODELS = {
-    "best-per-class": value_models.best_per_class(3),
+    # The authors' candidates and up to 10 folds: about 20 s a draw of 200 points.
+    "best-per-class": value_models.best_per_class(10),
     "ridge": value_models.ridge(with_target=True),
 }
 
@@ -94,12 +101,13 @@ def run(config: Config, context: Context = SILENT) -> Result:
         config.seed,
     )
     key = jax.random.fold_in(jax.random.key(config.seed), 1)
+    folder = kept_for(context.scratch, *known.points)
     drawn = []
     for number in range(config.draws):
         with context.progress(f"draw {number + 1} of {config.draws}") as update:
             mine = jax.random.fold_in(key, number)
             draw = functools.partial(_draw, mine, config, known, update)
-            drawn.append(kept(context.scratch, f"draw-{number}", draw)[0])
+            drawn.append(kept(folder, f"draw-{number}", draw)[0])
     return report(config, known, drawn)
 
 

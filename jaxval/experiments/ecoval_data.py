@@ -36,7 +36,10 @@ class Sizes(NamedTuple):
 SIZES = {
     # 1,797 in all.
     "digits": Sizes(embedding=297, points=200, test=500, unseen=400, pool=400),
-    # B, test and pool are the paper's first 20,000.
+    # As many as in the paper: 200 + 2,000 + 17,800 of 20,000, and 10,000 unseen. Which
+    # is which is drawn: each deal shuffles the first 30,000 images, unseen included,
+    # where the paper keeps the unseen ones apart for good. The embedding has the next
+    # 10,000 to itself.
     "mnist": Sizes(10_000, 200, 2_000, 10_000, 17_800),
     "cifar10": Sizes(10_000, 200, 2_000, 10_000, 17_800),
 }

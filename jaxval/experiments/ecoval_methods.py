@@ -43,13 +43,23 @@ class Effort(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """One draw and its two utilities, of validation and of held-out data."""
+    """One draw and its two utilities, of validation and of held-out data.
+
+    Attributes:
+      draw: the data.
+      utility: of validation data.
+      held_out: of data that no valuation sees.
+      cluster_game: a faster game of clusters, where there is one.
+      classes: how many.
+      trains: whether a score of the utility takes a training run.
+    """
 
     draw: Draw
     utility: ecoval.pipeline.Utility
     held_out: ecoval.pipeline.Utility
     cluster_game: ecoval.pipeline.ClusterGame | None
     classes: int
+    trains: bool
 
 
 class Valued(NamedTuple):
@@ -62,9 +72,11 @@ class Valued(NamedTuple):
       unseen_tie_break: likewise.
       cluster: of each point.
       representatives: that EcoVal's Shapley values were computed of.
-      hazards: what EcoVal met.
+      hazards: what EcoVal met at the valued points.
+      unseen_hazards: and at the unseen ones.
       tmc: Shapley values and their standard errors.
-      runs: training runs, by method.
+      scores: of coalitions that were asked for, by method.
+      runs: training runs among them, by method; none in closed form.
       seconds: by method.
     """
 
@@ -75,7 +87,9 @@ class Valued(NamedTuple):
     cluster: Int[np.ndarray, " n"]
     representatives: int
     hazards: ecoval.Report
+    unseen_hazards: ecoval.Report
     tmc: ValueEstimate
+    scores: dict[str, int]
     runs: dict[str, int]
     seconds: dict[str, float]
 
@@ -86,10 +100,10 @@ def problem(draw: Draw, kind: str, classes: int) -> Problem:
         closed = utilities.closed_form(draw.valid, classes)
         other = utilities.closed_form(draw.held_out, classes)
         return Problem(
-            draw, closed.utility, other.utility, closed.cluster_game, classes
+            draw, closed.utility, other.utility, closed.cluster_game, classes, False
         )
     make = utilities.logistic
-    return Problem(draw, make(draw.valid), make(draw.held_out), None, classes)
+    return Problem(draw, make(draw.valid), make(draw.held_out), None, classes, True)
 
 
 def value(
@@ -97,7 +111,7 @@ def value(
 ) -> Valued:
     """Value the points of one draw by every method."""
     keys = jax.random.split(key, 5)
-    draw, seconds, runs = given.draw, {}, {}
+    draw, seconds, asked = given.draw, {}, {}
     game = given.utility(*draw.points)
     sampled = ecoval.truncated_permutations(
         effort.permutations,
@@ -115,22 +129,21 @@ def value(
             draw.pool,
             settings=effort.settings,
             cluster_game=given.cluster_game,
+            trains=given.trains,
         )
         parts = {name: ecoval.values(fitted, terms) for name, terms in VARIANTS.items()}
-    runs["ecoval"] = fitted.cost.total
-    runs["cluster mean only"] = runs["ecoval, no alpha"] = fitted.cost.clusters
-    runs["ecoval, no beta"] = runs["ecoval"]
+    asked["ecoval"] = asked["ecoval, no beta"] = fitted.cost.scores
+    asked["cluster mean only"] = asked["ecoval, no alpha"] = fitted.clusters.scores
     with timed(seconds, "TMC Shapley"):
-        tmc, runs["TMC Shapley"] = sampled(keys[1], game)
+        tmc, asked["TMC Shapley"] = sampled(keys[1], game)
     with timed(seconds, "Distributional Shapley"):
         distributed = _distributional(keys[2], given, effort, progress)
-    runs["Distributional Shapley"] = effort.iterations * (1 + len(draw.points.x))
+    iterations = int(np.max(distributed.counts))
+    asked["Distributional Shapley"] = iterations * (1 + len(draw.points.x))
     with timed(seconds, "leave-one-out"):
         lost = np.asarray(exact.leave_one_out(game).values)
-    closed = given.cluster_game is not None
-    runs["leave-one-out"] = 0 if closed else 1 + len(lost)
-    by_class = _class_means(given)
-    runs["class mean only"] = 0 if closed else 1 + given.classes
+    asked["leave-one-out"] = 1 + len(lost)
+    by_class, asked["class mean only"] = _class_means(given)
     cluster = np.asarray(fitted.points.cluster)
     size = np.bincount(cluster, minlength=fitted.clustering.num_clusters)
     values = {name: np.asarray(part.values) for name, part in parts.items()}
@@ -142,32 +155,42 @@ def value(
         "rare cluster first": -1.0 * size[cluster],
         "random": np.asarray(jax.random.uniform(keys[3], (len(lost),))),
     }
-    unseen, later = _unseen(
-        keys[4], given, effort.value_model, fitted, distributed, by_class, size
-    )
-    ties = _preferences(parts)
-    return Valued(
-        values, ties, unseen, later, cluster, len(fitted.sample),
-        ecoval.report(fitted, parts["ecoval"]), tmc, runs, seconds,
-    )  # fmt: skip
-
-
-def _unseen(key, given, value_model, fitted, distributed, by_class, size):
-    """Values of points that no method has scored, and EcoVal's tie breaks."""
-    draw = given.draw
-    x, y = draw.unseen
-    parts = {
+    others = {
         name: ecoval.unseen_values(fitted, draw.unseen, terms=terms)
         for name, terms in VARIANTS.items()
     }
-    named = {name: np.asarray(part.values) for name, part in parts.items()}
+    unseen = {name: np.asarray(part.values) for name, part in others.items()}
+    unseen |= _unseen_rivals(
+        keys[4], given, effort.value_model, fitted, distributed, by_class, size
+    )
+    return Valued(
+        values,
+        _preferences(parts),
+        unseen,
+        _preferences(others),
+        cluster,
+        len(fitted.sample),
+        ecoval.report(fitted, parts["ecoval"]),
+        ecoval.report(fitted, others["ecoval"]),
+        tmc,
+        asked,
+        {name: count if given.trains else 0 for name, count in asked.items()},
+        seconds,
+    )
+
+
+def _unseen_rivals(key, given, value_model, fitted, distributed, by_class, size):
+    """What EcoVal's rivals say of points that no method has scored."""
+    draw = given.draw
+    x, y = draw.unseen
     worth = np.asarray(distributed.values)
     predict = value_model(draw.points.x, draw.points.y, worth)
-    named["Distributional Shapley"] = predict(x, y)
-    named["class mean only"] = by_class(draw.unseen)
-    named["rare cluster first"] = -1.0 * size[fitted.clustering.assign(x)]
-    named["random"] = np.asarray(jax.random.uniform(key, (len(x),)))
-    return named, _preferences(parts)
+    return {
+        "Distributional Shapley": predict(x, y),
+        "class mean only": by_class(draw.unseen),
+        "rare cluster first": -1.0 * size[fitted.clustering.assign(x)],
+        "random": np.asarray(jax.random.uniform(key, (len(x),))),
+    }
 
 
 def _preferences(parts):
@@ -193,10 +216,12 @@ def _distributional(key, given, effort, progress) -> ValueEstimate:
     )
 
 
-def _class_means(given: Problem) -> Callable[[Points], Float[np.ndarray, " n"]]:
+def _class_means(
+    given: Problem,
+) -> tuple[Callable[[Points], Float[np.ndarray, " n"]], int]:
     """A point is worth its class's leave-out value, divided by the class's size."""
     labels = np.asarray(given.draw.points.y)
     game = given.utility(*given.draw.points)
-    worth = leave_cluster_out(game, labels, given.classes).values
-    each = worth / np.maximum(np.bincount(labels, minlength=given.classes), 1)
-    return lambda points: each[np.asarray(points.y)]
+    found = leave_cluster_out(game, labels, given.classes)
+    each = found.values / np.maximum(np.bincount(labels, minlength=given.classes), 1)
+    return lambda points: each[np.asarray(points.y)], found.scores

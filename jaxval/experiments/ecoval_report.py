@@ -10,6 +10,11 @@ from jaxval.evaluation import Curve
 from jaxval.experiments.contract import Result
 from jaxval.experiments.ecoval_data import Material
 from jaxval.experiments.ecoval_methods import VARIANTS, Valued
+from jaxval.experiments.ecoval_paired import (
+    leads,
+    mean_and_error,
+    verdict,
+)
 from jaxval.reporting.plots import COLOURS
 from jaxval.reporting.tables import Column, Table
 
@@ -50,9 +55,12 @@ def report(config: Any, known: Material, drawn: Sequence[Drawn]) -> Result:
 
 def _methods(drawn) -> Table:
     names = list(drawn[0].valued.values)
-    lead = {name: _lead(drawn, "removal", name, -1) for name in names}
-    gain = {name: _lead(drawn, "addition", name, +1) for name in names}
-    agreed = {name: _over(_agreement(d.valued, name) for d in drawn) for name in names}
+    lead = {name: _between(drawn, "removal", name, "random") for name in names}
+    gain = {name: _between(drawn, "addition", name, "random") for name in names}
+    agreed = {
+        name: mean_and_error(_agreement(d.valued, name) for d in drawn)
+        for name in names
+    }
     runs = [int(np.mean([d.valued.runs.get(n, 0) for d in drawn])) for n in names]
     return Table(
         "The valued points (figure 2), retrained and scored on held-out data",
@@ -64,14 +72,14 @@ def _methods(drawn) -> Table:
             Column("training_runs", runs, heading="runs"),
         ),
         caption="Removal and addition, the most valuable first: area by which the "
-        f"accuracy's curve beats that of random order, in %; ± over {len(drawn)} "
-        "draw(s).",
+        f"accuracy's curve beats that of random order, in %; ± one standard error over "
+        f"{len(drawn)} draw(s). Runs: trainings; 0 in closed form.",
     )
 
 
 def _unseen(drawn) -> Table:
     names = list(drawn[0].valued.unseen)
-    lead = {name: _lead(drawn, "unseen", name, -1) for name in names}
+    lead = {name: _between(drawn, "unseen", name, "random") for name in names}
     return Table(
         f"Unseen points (figure 3): {len(drawn[0].valued.unseen['random'])} that came "
         "later",
@@ -82,10 +90,15 @@ def _unseen(drawn) -> Table:
 
 def _variants(drawn) -> Table:
     names = [name for name in VARIANTS if name != "ecoval"]
-    rank = {name: _over(_same_order(d.valued, name) for d in drawn) for name in names}
-    removal = {n: _between(drawn, "removal", "ecoval", n, -1) for n in names}
-    addition = {n: _between(drawn, "addition", "ecoval", n, +1) for n in names}
-    crossed = {name: _over(_crossed(d.valued, name) for d in drawn) for name in names}
+    rank = {
+        name: mean_and_error(_same_order(d.valued, name) for d in drawn)
+        for name in names
+    }
+    removal = {n: _between(drawn, "removal", "ecoval", n) for n in names}
+    addition = {n: _between(drawn, "addition", "ecoval", n) for n in names}
+    crossed = {
+        name: mean_and_error(_crossed(d.valued, name) for d in drawn) for name in names
+    }
     return Table(
         "What the adjustment terms do (figure 4)",
         (
@@ -118,22 +131,28 @@ def _cost(config, known, drawn) -> Table:
             Column("method", list(rows)),
             Column("figure_1", list(rows.values()), heading="by figure 1"),
             Column("made", [int(x) for x in mean(lambda d: d.valued.runs)]),
+            Column("scores", [int(x) for x in mean(lambda d: d.valued.scores)]),
             Column("seconds", mean(lambda d: d.valued.seconds), digits=2),
         ),
-        caption="By figure 1: 3m^2, T(m+1), C+1+3p^2, C+1. Made: 0 in closed form. "
-        "Seconds of wall clock, compiling included.",
+        caption="By figure 1: 3m^2, T(m+1), C+1+3p^2, C+1. Made: training runs, 0 "
+        "where the utility is a closed form. Scores: of coalitions that were asked "
+        "for, trained or not. Seconds of wall clock, compiling included.",
     )
 
 
 def _hazards(drawn) -> Table:
-    reports = [d.valued.hazards for d in drawn]
     names = list(ecoval.Report._fields)
-    mean = [np.mean([float(r[i]) for r in reports]) for i in range(len(names))]
+
+    def mean(reports):
+        return [f"{np.mean([float(r[i]) for r in reports]):.3g}" for i in places]
+
+    places = range(len(names))
     return Table(
-        "What EcoVal met (mean over the draws)",
+        f"What EcoVal met (mean over {len(drawn)} draw(s))",
         (
             Column("count", [n.replace("_", " ") for n in names]),
-            Column("mean", [f"{x:.3g}" for x in mean]),
+            Column("mean", mean([d.valued.hazards for d in drawn]), heading="valued"),
+            Column("unseen", mean([d.valued.unseen_hazards for d in drawn])),
         ),
     )
 
@@ -164,12 +183,15 @@ def _metrics(known, drawn) -> dict[str, Any]:
         "held_out_accuracy": float(np.mean([_start(d) for d in drawn])),
         "tmc_reliability": float(np.mean(reliable)),
         "removal_lead": {
-            name: _lead(drawn, "removal", name, -1)[0] for name in drawn[0].removal
+            name: _between(drawn, "removal", name, "random")[0]
+            for name in drawn[0].removal
         },
         "unseen_lead": {
-            name: _lead(drawn, "unseen", name, -1)[0] for name in drawn[0].unseen
+            name: _between(drawn, "unseen", name, "random")[0]
+            for name in drawn[0].unseen
         },
         "hazards": [d.valued.hazards._asdict() for d in drawn],
+        "unseen_hazards": [d.valued.unseen_hazards._asdict() for d in drawn],
     }
 
 
@@ -181,8 +203,8 @@ def _sentences(config, known, drawn) -> tuple[str, ...]:
     )  # fmt: skip
     said = [
         f"All {known.sizes.points} points: {score:.1%} on held-out data{network}.",
-        _tied(drawn, "removal", "removing valued points"),
-        _tied(drawn, "unseen", "removing unseen points"),
+        verdict(drawn, "removal", "removing valued points"),
+        verdict(drawn, "unseen", "removing unseen points"),
     ]
     near = np.mean([evaluation.near_ties(*d.valued.tmc[:2]) for d in drawn])
     reliable = np.mean([_reliability(d.valued) for d in drawn])
@@ -192,24 +214,16 @@ def _sentences(config, known, drawn) -> tuple[str, ...]:
         f"about "
         f"{np.sqrt(max(reliable, 0)):.2f} is the best correlation with it."
     )
-    said += drawn[0].valued.hazards.sentences()
-    if config.draws < 5:
-        said.append("Few draws: take --draws 10 before you believe small differences.")
-    return tuple(said)
+    return (*said, *_met(drawn))
 
 
-def _tied(drawn, kind: str, doing: str) -> str:
-    """Who can't be told from EcoVal, by paired differences over the draws."""
-    others = [name for name in getattr(drawn[0], kind) if name != "ecoval"]
-    gaps = {name: _between(drawn, kind, "ecoval", name, -1) for name in others}
-    if len(drawn) < 2:
-        return f"One draw: no error bars for {doing}."
-    beaten = [n for n, (gap, error) in gaps.items() if gap > 2 * error]
-    better = [n for n, (gap, error) in gaps.items() if gap < -2 * error]
-    tied = [n for n in others if n not in beaten + better]
-    parts = ((better, "worse than"), (tied, "not told from"), (beaten, "better than"))
-    words = [f"{how} {', '.join(names)}" for names, how in parts if names]
-    return f"In {doing} (two standard errors), EcoVal is {'; '.join(words)}."
+def _met(drawn) -> list[str]:
+    """The hazards of one draw, and of its unseen points where these are others."""
+    where = "" if len(drawn) == 1 else f"First of {len(drawn)} draws: "
+    seen = drawn[0].valued.hazards.sentences()
+    unseen = drawn[0].valued.unseen_hazards.sentences()
+    more = [f"Unseen points: {line}" for line in unseen if line not in seen]
+    return [where + line for line in (*seen, *more)]
 
 
 def _arrays(drawn) -> dict[str, np.ndarray]:
@@ -276,20 +290,8 @@ def _column(name, found, heading) -> Column:
     return Column(name, list(means), list(errors), heading=heading, digits=3)
 
 
-def _over(numbers) -> tuple[float, float]:
-    numbers = np.array(list(numbers), float)
-    error = numbers.std(ddof=1) / np.sqrt(len(numbers)) if len(numbers) > 1 else np.nan
-    return float(numbers.mean()), float(error)
-
-
-def _between(drawn, kind, one, other, sign) -> tuple[float, float]:
-    """Percent of area by which `one` beats `other`, paired by draw."""
-    area = lambda d, name: evaluation.area(getattr(d, kind)[name])
-    return _over(100 * sign * (area(d, one) - area(d, other)) for d in drawn)
-
-
-def _lead(drawn, kind, name, sign) -> tuple[float, float]:
-    return _between(drawn, kind, name, "random", sign)
+def _between(drawn, kind, one, other) -> tuple[float, float]:
+    return mean_and_error(leads(drawn, kind, one, other))
 
 
 def _agreement(valued: Valued, name: str) -> float:

@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from jaxval.experiments import ecoval, ecoval_data
+from jaxval.experiments import ecoval, ecoval_data, ecoval_paired
 from jaxval.reporting.plots import save_picture
 
 TINY = ecoval.Config(
@@ -45,8 +45,22 @@ def test_random_leads_random_by_nothing(result):
 def test_closed_form_makes_no_training_runs(result):
     cost = {column.name: column.values for column in result.tables["cost"].columns}
     assert cost["figure_1"][:1] == [120_000]
-    light = list(cost["method"]).index("ecoval, no alpha")
-    assert cost["made"][light] == 0
+    assert set(cost["made"]) == {0}
+    assert min(cost["scores"]) > 0
+    runs = {c.name: c.values for c in result.tables["methods"].columns}
+    assert set(runs["training_runs"]) == {0}
+    # As many sets as were drawn, and U(S) with each.
+    drawn = list(cost["method"]).index("Distributional Shapley")
+    assert cost["scores"][drawn] == 10 * 201
+
+
+@pytest.mark.slow
+def test_two_draws_call_nobody_better(result):
+    said = " ".join(result.sentences)
+    assert "too few to say who is better" in said
+    assert "better than" not in said
+    assert "First of 2 draws" in said
+    assert result.metrics["unseen_hazards"][0]["points"] == 400
 
 
 @pytest.mark.slow
@@ -73,8 +87,38 @@ def test_parts_of_a_draw_are_disjoint(key):
     assert len(np.unique(rows.round(9), axis=0)) > len(rows) - 5
 
 
-def test_bad_options():
-    with pytest.raises(ValueError, match="--per-cluster"):
-        dataclasses.replace(TINY, per_cluster=0)
+def test_noise_is_told_apart_once_in_twenty_at_most():
+    rng = np.random.default_rng(0)
+    gaps = lambda: {f"rival {i}": rng.normal(size=5) for i in range(9)}
+    wrong = [any(ecoval_paired.told_apart(gaps()).values()) for _ in range(400)]
+    assert np.mean(wrong) < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 400)
+
+
+def test_differences_are_told_apart():
+    rng = np.random.default_rng(1)
+    noise = lambda: rng.normal(size=8)
+    gaps = {"far": noise() + 20, "near": noise(), "further": noise() - 50}
+    gaps |= {"same": np.zeros(8), "always": np.ones(8)}
+    apart = ecoval_paired.told_apart(gaps)
+    assert apart == {
+        "far": True, "near": False, "further": True, "same": False, "always": True,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        ("per_cluster", 0),
+        ("steps", 0),
+        ("permutations", -1.0),
+        ("permutations", np.nan),
+    ],
+)
+def test_options_that_cannot_be(name, number):
+    with pytest.raises(ValueError, match=f"--{name.replace('_', '-')}"):
+        dataclasses.replace(TINY, **{name: number})
+
+
+def test_no_data_folder():
     with pytest.raises(ValueError, match="data folder"):
         ecoval.run(dataclasses.replace(TINY, data="mnist", data_dir=None))
