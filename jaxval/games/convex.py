@@ -17,7 +17,14 @@ import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Array, Bool, Float, Int, Num
 
-from jaxval._checks import check, finite, groups, positive, same_length
+from jaxval._checks import (
+    check,
+    finite,
+    groups,
+    positive,
+    same_features,
+    same_length,
+)
 from jaxval.precision import float64, in_double
 from jaxval.training.convex import Design, design, fit_logistic, fit_ridge, rotate
 from jaxval.training.losses import MetricFn, accuracy, negative, squared_error
@@ -63,7 +70,8 @@ def logistic(
 
     Each coalition's model is scikit-learn's `LogisticRegression(C=strength)` of its
     classes (see `training.convex.fit_logistic`); a coalition of one class names it
-    always.
+    always. Where the solver doesn't reach `tolerance` the score is NaN, which
+    estimators refuse: scale the inputs, or lower `strength`.
 
     Args:
       data: training inputs, class numbers and owners; the players are the owners.
@@ -78,7 +86,8 @@ def logistic(
       batch_size: coalitions scored at once.
 
     Raises:
-      ValueError: if lengths differ, numbers aren't finite or classes not numbers.
+      ValueError: if lengths or features differ, numbers aren't finite or classes not
+        numbers.
 
     Example:
       >>> x, y = np.array([[0.0], [1.0], [0.1], [0.9]]), np.array([0, 1, 0, 1])
@@ -92,6 +101,7 @@ def logistic(
     num_players = _check(data, x_valid, y_valid)
     positive("strength", strength)
     positive("tolerance", tolerance)
+    check(batch_size >= 1, f"batch_size must be at least 1; got {batch_size}.")
     labels, valid = _classes("y", data.y), _classes("y_valid", y_valid)
     arrays = _logistic_arrays(data, labels, x_valid, valid, strength)
     rules = _Rules(metric, tolerance, all_classes)
@@ -180,8 +190,9 @@ def _fit_and_score(rules, arrays, mask, start):
     lowest = jnp.min(jnp.where(seen[None, :], logits, jnp.inf), axis=1, keepdims=True)
     logits = jnp.where(seen[None, :], logits, lowest - _UNSEEN)
     logits = jnp.where(paid, logits, arrays.constant[None, :])
-    score = rules.metric(logits, arrays.y_valid)
-    return fit.weights, jnp.asarray(score, jnp.float64)
+    score = jnp.asarray(rules.metric(logits, arrays.y_valid), jnp.float64)
+    # A fit that stopped short of its optimum must not pass for one.
+    return fit.weights, jnp.where(paid & ~fit.converged, jnp.nan, score)
 
 
 class _Ridge(NamedTuple):
@@ -217,16 +228,22 @@ def ridge(
       batch_size: coalitions scored at once.
 
     Raises:
-      ValueError: if lengths differ or numbers aren't finite.
+      ValueError: if lengths, features or targets differ or numbers aren't finite.
 
     Example:
       >>> x = np.array([[0.0], [1.0], [2.0]])
       >>> game = ridge(Dataset(x, 2 * x[:, 0], np.arange(3)), x, 2 * x[:, 0])
       >>> round(float(game.score(jnp.ones(3, bool))), 6)
       -0.296296
+
+    References:
+      Hoerl and Kennard, *Ridge regression: biased estimation for nonorthogonal
+      problems*, 1970.
     """
     num_players = _check(data, x_valid, y_valid)
+    same_features(y=data.y, y_valid=y_valid)
     positive("alpha", alpha)
+    check(batch_size >= 1, f"batch_size must be at least 1; got {batch_size}.")
     metric = negative(squared_error) if metric is None else metric
     arrays = _ridge_arrays(data, x_valid, y_valid, alpha, num_players)
     return Game(
@@ -267,6 +284,7 @@ class _RidgeScore:
 def _check(data, x_valid, y_valid):
     same_length(x=data.x, y=data.y, owner=data.owner)
     same_length(x_valid=x_valid, y_valid=y_valid)
+    same_features(x=data.x, x_valid=x_valid)
     check(len(y_valid) > 0, "y_valid is empty: there is nothing to score on.")
     arrays: dict[str, Any] = {
         "x": data.x, "y": data.y, "x_valid": x_valid, "y_valid": y_valid,
@@ -279,8 +297,8 @@ def _check(data, x_valid, y_valid):
 def _classes(name, y):
     y = np.asarray(y)
     check(
-        y.ndim == 1 and np.issubdtype(y.dtype, np.integer) and int(y.min()) >= 0,
+        y.ndim == 1 and np.issubdtype(y.dtype, np.integer) and y.min(initial=0) >= 0,
         f"{name} must hold class numbers 0, 1, ... as integers; got shape {y.shape} of "
-        f"{y.dtype}.",
+        f"{y.dtype}, the least {y.min(initial=0)}.",
     )
     return y

@@ -236,7 +236,8 @@ def run(
         out = ValueEstimate(*map(np.asarray, estimator.estimate(state)))
     check(
         bool(np.isfinite(out.values).all()),
-        "the utility must be finite for every set that can be drawn; it is not.",
+        "the utility must be finite for every set that can be drawn; it is not. Define "
+        "it for every set; a solver in it must converge.",
     )
     return out
 

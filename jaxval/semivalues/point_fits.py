@@ -44,20 +44,22 @@ def logistic_scores(
     solve = functools.partial(convex.fit_logistic, tolerance=tolerance)
     base = solve(x, y, present, arrays.strength, jnp.zeros((x.shape[1], y.shape[1])))
 
-    def score(weights, targets, there):
+    def score(fit, targets, there):
         seen = jnp.any((targets > 0) & there[:, None], axis=0)
-        logits = jnp.where(seen[None, :], arrays.x_valid @ weights, -jnp.inf)
+        logits = jnp.where(seen[None, :], arrays.x_valid @ fit.weights, -jnp.inf)
         right = _share(jnp.argmax(logits, axis=1) == arrays.y_valid)
+        # A fit that stopped short of its optimum must not pass for one.
+        right = jnp.where(fit.converged, right, jnp.nan)
         return jnp.where(seen.any(), right, nobody.max())
 
     def joined(point):
         x_z, y_z = x.at[last].set(point[0]), y.at[last].set(point[1])
         there = present.at[last].set(True)
         fit = solve(x_z, y_z, there, arrays.strength, base.weights)
-        return score(fit.weights, y_z, there)
+        return score(fit, y_z, there)
 
     each = jax.lax.map(joined, (arrays.x, arrays.y), batch_size=batch_size)
-    return jnp.concatenate([score(base.weights, y, present)[None], each])
+    return jnp.concatenate([score(base, y, present)[None], each])
 
 
 def _share(hits):

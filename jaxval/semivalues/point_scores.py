@@ -224,7 +224,8 @@ def logistic(
       points: inputs and class numbers to be valued.
       valid: inputs and class numbers to score with.
       strength: $C$, the inverse of the penalty.
-      tolerance: of the solver.
+      tolerance: of the solver (see `training.convex.fit_logistic`); a fit that doesn't
+        reach it scores NaN, which `distributional.run` refuses.
       batch_size: points fitted at once: for accelerators. One after another when left
         out, which is faster on a processor's few cores since nobody waits for the
         slowest fit.

@@ -277,7 +277,7 @@ def _check_state(state, steps, every):
             raise ValueError(
                 f"the game's score must be finite; a coalition met in steps "
                 f"{steps - every} to {steps - 1} has one that is not. A game must be "
-                "defined for every coalition."
+                "defined for every coalition, and a solver in it must converge."
             )
 
 

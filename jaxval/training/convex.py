@@ -57,7 +57,13 @@ def design(x: Num[Array, "n ..."] | Num[np.ndarray, "n ..."]) -> Design:
 def rotate(
     frame: Design, x: Num[Array, "v ..."] | Num[np.ndarray, "v ..."]
 ) -> Float[Array, "v p"]:
-    """Other inputs on the axes of a design, with their column of ones."""
+    """Other inputs on the axes of a design, with their column of ones.
+
+    Example:
+      >>> frame = design(np.array([[0.0, 5.0], [2.0, 5.0]]))
+      >>> rotate(frame, np.array([[4.0, 7.0]])).tolist()
+      [[3.0, 1.0]]
+    """
     flat = jnp.asarray(x, jnp.float64).reshape(len(x), -1)
     turned = (flat - frame.center[None]) @ frame.axes
     return jnp.concatenate([turned, jnp.ones((len(x), 1))], axis=1)
@@ -71,12 +77,15 @@ class LogisticFit(NamedTuple):
       gradient: largest entry of the gradient of the mean loss with penalty.
       steps: Newton steps taken.
       products: Hessian-vector products taken.
+      converged: whether the gradient is within the tolerance; always for fewer than two
+        classes, which have nothing to fit.
     """
 
     weights: Float[Array, "p classes"]
     gradient: Scalar
     steps: Int[Array, ""]
     products: Int[Array, ""]
+    converged: Bool[Array, ""]
 
 
 class _Newton(NamedTuple):
@@ -122,6 +131,20 @@ def fit_logistic(
       tolerance: of the largest entry of the gradient of the objective over $m$.
       max_steps: Newton steps at most.
 
+    Returns:
+      The weights, and whether they are the optimum's to the tolerance: look at
+      `converged`.
+
+    Example:
+      >>> frame = design(np.array([[0.0], [1.0], [2.0], [3.0]]))
+      >>> with jax.enable_x64(True):
+      ...     fit = fit_logistic(
+      ...         frame.x, jnp.eye(2)[jnp.array([0, 0, 1, 1])], jnp.ones(4, bool),
+      ...         jnp.asarray(1.0), jnp.zeros((2, 2)),
+      ...     )
+      >>> bool(fit.converged), [round(w, 3) for w in fit.weights[0].tolist()]
+      (True, [-0.479, 0.479])
+
     References:
       Sun and Tran-Dinh, *Generalized self-concordant functions*, 2019.
     """
@@ -140,9 +163,9 @@ def fit_logistic(
         slope = x.T @ (probs - targets) + ridge * weights
         return _Newton(weights, logits, probs, slope, steps, products)
 
-    def goes_on(at):
-        steep = jnp.max(jnp.abs(at.slope)) > tolerance * size
-        return steep & (at.steps < max_steps) & (classes.sum() > 1)
+    def flat(at):
+        level = jnp.max(jnp.abs(at.slope)) <= tolerance * size
+        return level | (classes.sum() <= 1)
 
     def step(at):
         def curve(v):
@@ -161,9 +184,10 @@ def fit_logistic(
         return look(weights, logits, at.steps + 1, at.products + products)
 
     zero = jnp.zeros((), jnp.int32)
+    goes_on = lambda at: ~flat(at) & (at.steps < max_steps)
     end = jax.lax.while_loop(goes_on, step, look(start, x @ start, zero, zero))
     gradient = jnp.max(jnp.abs(end.slope)) / size
-    return LogisticFit(end.weights, gradient, end.steps, end.products)
+    return LogisticFit(end.weights, gradient, end.steps, end.products, flat(end))
 
 
 class _Conjugate(NamedTuple):
@@ -218,6 +242,18 @@ def fit_ridge(
       scatter: $X_S^\top X_S$.
       cross: $X_S^\top Y_S$.
       alpha: penalty on the squared weights, against the *sum* of squared errors.
+
+    Returns:
+      One column of weights a target.
+
+    Example:
+      >>> x, y = jnp.array([[1.0, 1.0], [-1.0, 1.0]]), jnp.array([[3.0], [1.0]])
+      >>> fit_ridge(x.T @ x, x.T @ y, jnp.asarray(2.0)).round(6).tolist()
+      [[0.5], [2.0]]
+
+    References:
+      Hoerl and Kennard, *Ridge regression: biased estimation for nonorthogonal
+      problems*, 1970.
     """
     nobody = (scatter[-1, -1] == 0).astype(scatter.dtype)
     ridge = (alpha * jnp.ones(len(scatter))).at[-1].set(nobody)

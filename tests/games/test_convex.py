@@ -10,6 +10,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from jaxval import masks
 from jaxval.games.convex import logistic, ridge
 from jaxval.precision import double
+from jaxval.semivalues import runs
 from jaxval.training import negative
 from jaxval.training.convex import design, fit_logistic, fit_ridge, rotate
 from jaxval.training.losses import cross_entropy
@@ -87,6 +88,28 @@ def test_walks_can_be_vmapped(digits):
     np.testing.assert_allclose(together, alone, atol=1e-12)
 
 
+def test_a_fit_that_misses_its_tolerance_is_no_score(digits):
+    x, y = digits
+    data = Dataset(x[:12], y[:12] % 2, np.arange(12))
+    game = logistic(data, x[12:30], y[12:30] % 2, tolerance=1e-25)
+    members = jnp.stack([jnp.ones(12, bool), jnp.zeros(12, bool)])
+    everybody, nobody = np.asarray(jax.jit(lambda g, m: g.scores(m))(game, members))
+    assert np.isnan(everybody)
+    assert nobody == pytest.approx(np.bincount(y[12:30] % 2).max() / 18, rel=1e-6)
+    with pytest.raises(ValueError, match="finite"):
+        runs.ends(game)
+
+
+def test_a_step_is_a_score_and_where_to_go_on(digits):
+    game = point_game(digits, n=8, metric=negative(cross_entropy), tolerance=1e-9)
+    few, more = np.arange(8) < 5, np.arange(8) < 6
+    step = jax.jit(lambda g, carry, m: g.fast_step(carry, m))
+    carry, first = step(game, None, jnp.asarray(few))
+    _, second = step(game, carry, jnp.asarray(more))
+    cold = jax.jit(lambda g, m: g.scores(m))(game, jnp.asarray(np.stack([few, more])))
+    np.testing.assert_allclose([first, second], cold, atol=1e-7)
+
+
 def test_nobody_is_paid_the_commonest_class_and_one_class_its_share(digits):
     x, y = digits
     data = Dataset(x[:4], np.array([0, 0, 1, 2]), np.arange(4))
@@ -143,6 +166,8 @@ def test_ridge_of_several_outputs_and_more_columns_than_rows(x64):
         ({"strength": 0.0}, "strength must be a positive"),
         ({"y_valid": np.array([-1, 1])}, "y_valid must hold class numbers"),
         ({"x_valid": np.array([[np.nan], [1.0]])}, "x_valid must be finite"),
+        ({"x_valid": np.ones((2, 3))}, "x, x_valid must have the same features"),
+        ({"batch_size": 0}, "batch_size must be at least 1"),
         ({"x_valid": np.ones((0, 1)), "y_valid": np.ones(0, int)}, "y_valid is empty"),
     ],
 )
@@ -151,3 +176,12 @@ def test_bad_arguments_are_named(change, message):
     arguments = {"x_valid": x, "y_valid": y} | change
     with pytest.raises(ValueError, match=message):
         logistic(Dataset(x, y, np.arange(2)), **arguments)
+
+
+def test_ridge_refuses_other_targets():
+    x = np.array([[0.0], [1.0], [2.0]])
+    data = Dataset(x, x[:, 0], np.arange(3))
+    with pytest.raises(ValueError, match="y, y_valid must have the same features"):
+        ridge(data, x, np.ones((3, 2)))
+    with pytest.raises(ValueError, match="x, x_valid must have the same features"):
+        ridge(data, np.ones((3, 2)), x[:, 0])

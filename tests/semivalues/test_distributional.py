@@ -188,6 +188,13 @@ def test_logistic_scores_equal_scikit_learns(key):
     np.testing.assert_allclose(nobody[1:], share[points[1]])
 
 
+def test_a_fit_that_misses_its_tolerance_is_refused(key):
+    parts = (X, Y), (X + 0.5, Y), (X, Y)
+    estimator = distributional_shapley(logistic(*parts, tolerance=1e-25), 4, 4, 4)
+    with pytest.raises(ValueError, match="a solver in it must converge"):
+        run(estimator, key, 10)
+
+
 def test_size_one_is_worth_nothing(key):
     scores = from_counts(worth, POOL, POINTS)
     out = run(distributional_shapley(scores, POOL, POINTS, 1), key, 3)
