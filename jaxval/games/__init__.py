@@ -10,6 +10,7 @@ from jaxval.games import (
     kernel_regression,
     knn,
     retraining,
+    seed_errors,
     size,
     volume,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "kernel_regression",
     "knn",
     "retraining",
+    "seed_errors",
     "size",
     "volume",
 ]

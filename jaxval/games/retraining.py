@@ -21,8 +21,16 @@ from jax.sharding import Mesh
 from jax.tree_util import Partial
 from jaxtyping import Array, Bool, Float, Num
 
-from jaxval._checks import check, finite, groups, same_length
+from jaxval._checks import (
+    check,
+    finite,
+    groups,
+    positive,
+    same_features,
+    same_length,
+)
 from jaxval.batching import batched_map
+from jaxval.games.seed_errors import ScoreEstimate, over_seeds
 from jaxval.training import (
     MetricFn,
     Network,
@@ -54,8 +62,9 @@ def retraining(
 ) -> Game:
     r"""The game that pays a coalition what a network learns from its data.
 
-    The score is the mean over training seeds; `seed_scores`, with the same arguments,
-    gives them one by one and with them the standard error.
+    The score is the mean over training seeds. `seed_scores`, with the same arguments,
+    gives them one by one or with their standard error, and `games.seed_errors` gives
+    values with theirs.
 
     Args:
       key: of the initial parameters and the order of the minibatches.
@@ -157,13 +166,31 @@ def seed_scores(
       progress: called with (runs done, runs in all).
 
     Returns:
-      A function of masks `(m, players)` to scores `(m, seeds)`, as NumPy.
+      A function of masks `(m, players)` to scores `(m, seeds)`, as NumPy, whose
+      `estimate` gives their mean and its standard error.
 
     Raises:
       ValueError: see `retraining`.
+
+    Example:
+      >>> from jaxval.training import Recipe, negative, squared_error, stateless
+      >>> start = lambda key: jax.random.normal(key, (1, 1))
+      >>> x, y = np.array([[1.0], [2.0], [1.0]]), np.array([1.0, 2.0, 3.0])
+      >>> scores = seed_scores(
+      ...     jax.random.key(0), Dataset(x, y, np.array([0, 0, 1])), x[:2], y[:2],
+      ...     stateless(start, lambda p, x: x @ p),
+      ...     Recipe(loss=squared_error, batch_size=None, epochs=5),
+      ...     metric=negative(squared_error), seeds=3,
+      ... )
+      >>> scores(np.array([[True, False], [True, True]])).shape
+      (2, 3)
+
+    References:
+      Wu, Shu and Low, *DAVINZ*, ICML 2022, appendix D.
     """
     recipe = Recipe() if recipe is None else recipe
-    num_players = _check_data(data, x_valid, y_valid, seeds)
+    num_players = _check_data(data, x_valid, y_valid)
+    _check_numbers(seeds, empty, lanes, memory)
     platform = (jax.devices() if mesh is None else mesh.devices.ravel())[0].platform
     if recipe.loss is cross_entropy:
         _check_classes(network, x_valid, y=data.y, y_valid=y_valid)
@@ -271,6 +298,10 @@ class SeedScores:
             scores[~known] = self._train(unique[~known])
         return scores[place.ravel()]
 
+    def estimate(self, masks: Masks) -> ScoreEstimate:
+        """Mean scores over the seeds, with standard errors."""
+        return over_seeds(self(masks))
+
     def _unpaid(self, masks):
         if self.needs is None:
             return ~masks.any(axis=1)
@@ -306,15 +337,30 @@ def _check_converged(scores, masks):
         )
 
 
-def _check_data(data, x_valid, y_valid, seeds):
+def _check_data(data, x_valid, y_valid):
     same_length(x=data.x, y=data.y, owner=data.owner)
     same_length(x_valid=x_valid, y_valid=y_valid)
     check(len(y_valid) > 0, "y_valid is empty: there is nothing to score on.")
-    check(seeds >= 1, f"seeds must be at least 1; got {seeds}.")
+    same_features(x=data.x, x_valid=x_valid)
+    same_features(y=data.y, y_valid=y_valid)
     arrays = {"x": data.x, "y": data.y, "x_valid": x_valid, "y_valid": y_valid}
     for name, array in arrays.items():
         finite(name, array)
     return groups("owner", data.owner)
+
+
+def _check_numbers(seeds, empty, lanes, memory):
+    check(seeds >= 1, f"seeds must be at least 1; got {seeds}.")
+    if empty is not None:
+        check(
+            bool(np.isfinite(empty)),
+            f"empty must be a finite score; got {empty}. Leave it out for that of the "
+            "untrained network.",
+        )
+    if lanes is not None:
+        check(lanes >= 1, f"lanes must be at least 1; got {lanes}.")
+    if memory is not None:
+        positive("memory", memory)
 
 
 def _check_classes(network, x_valid, **labels):
@@ -323,6 +369,11 @@ def _check_classes(network, x_valid, **labels):
     count = jax.eval_shape(network.apply, variables, rows).shape[1]
     for name, y in labels.items():
         y = np.asarray(y)
+        check(
+            y.ndim == 1,
+            f"{name} must be a vector of class numbers, one a row; got shape "
+            f"{y.shape}. Flatten it, or set the recipe's loss.",
+        )
         good = np.issubdtype(y.dtype, np.integer) and y.min() >= 0 and y.max() < count
         check(
             bool(good),

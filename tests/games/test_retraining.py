@@ -5,10 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from scipy import stats
 
 from jaxval import batching, masks, models
 from jaxval.games.retraining import majority_share, retraining, seed_scores
-from jaxval.semivalues import exact
+from jaxval.games.seed_errors import leave_one_out, seed_values
+from jaxval.precision import double
+from jaxval.semivalues import exact, weights
 from jaxval.training import (
     Recipe,
     Variables,
@@ -93,6 +96,14 @@ def test_one_program_for_all_coalitions(key, problem):
     assert len(traces) == once
 
 
+def test_drivers_in_double_precision_see_the_same_trainings(key, problem):
+    game = retraining(key, *problem, RECIPE, metric=LOSS)
+    asked = np.asarray(masks.powerset(6))[[1, 5, 30, 62]]
+    expected = game.scores(asked)
+    with double():
+        np.testing.assert_allclose(game.scores(asked), expected, atol=1e-6)
+
+
 def test_same_mask_same_number_and_asked_twice_runs_once(key, problem):
     calls = []
     progress = lambda done, total: calls.append((done, total))
@@ -112,6 +123,37 @@ def test_the_game_is_the_mean_over_seeds(key, problem):
     np.testing.assert_allclose(game.scores(asked), single.mean(axis=1))
     first = seed_scores(key, *problem, RECIPE, seeds=1)(asked)
     np.testing.assert_array_equal(single[:, :1], first)
+
+
+def test_scores_and_values_come_with_errors_over_seeds(key, problem):
+    asked = coalitions(4)
+    scores = seed_scores(key, *problem, RECIPE, metric=LOSS, seeds=3)
+    single = scores(asked)
+    found = scores.estimate(asked)
+    np.testing.assert_allclose(found.scores, single.mean(axis=1))
+    np.testing.assert_allclose(found.stderr, stats.sem(single, axis=1))
+    assert found.seeds == 3
+
+    everybody = np.ones((1, 6), bool)
+    lost = scores(everybody)[0][None] - scores(~np.eye(6, dtype=bool))
+    values = leave_one_out(scores)
+    np.testing.assert_allclose(values.values, lost.mean(axis=1))
+    np.testing.assert_allclose(values.stderr, stats.sem(lost, axis=1))
+    assert values.counts.tolist() == [3] * 6
+
+    game = retraining(key, *problem, RECIPE, metric=LOSS, seeds=3)
+    table = masks.powerset(6)
+    shapley = seed_values(
+        scores, table, lambda column: exact.from_table(column, weights.shapley)
+    )
+    np.testing.assert_allclose(shapley.values, exact.values(game).values)
+    assert (shapley.stderr > 0).all()
+
+
+def test_one_seed_knows_no_error(key, problem):
+    scores = seed_scores(key, *problem, Recipe(epochs=0))
+    assert np.isnan(scores.estimate(coalitions(2)).stderr).all()
+    assert np.isnan(leave_one_out(scores).stderr).all()
 
 
 def test_all_start_from_one_theta_or_each_from_its_own(key, problem):
@@ -188,8 +230,18 @@ def test_starting_variables_can_be_given(key, problem):
         ({"x_valid": np.full((16, 6), np.inf, np.float32)}, "x_valid must be finite"),
         ({"y_valid": np.full(16, 3)}, "y_valid must hold class numbers 0 to 2"),
         ({"seeds": 0}, "seeds must be at least 1"),
+        ({"memory": -1.0}, "memory must be a positive"),
+        ({"empty": np.nan}, "empty must be a finite score"),
+        ({"lanes": 0}, "lanes must be at least 1"),
+        ({"x_valid": np.zeros((16, 5), np.float32)}, "x, x_valid must have the same"),
+        (
+            {"data": Dataset(np.zeros((6, 6), np.float32), np.zeros((6, 1), int),
+                             np.arange(6)),
+             "y_valid": np.zeros((16, 1), int)},
+            "y must be a vector of class numbers",
+        ),
     ],
-)
+)  # fmt: skip
 def test_bad_arguments_are_named(key, problem, change, message):
     names = ("data", "x_valid", "y_valid", "network")
     arguments = dict(zip(names, problem, strict=True)) | change
