@@ -22,7 +22,7 @@ from sklearn import (
     preprocessing,
 )
 
-from jaxval._checks import check, finite, same_length
+from jaxval._checks import check, finite, positive, same_features, same_length
 
 __all__ = [
     "Predict",
@@ -57,7 +57,12 @@ def ridge(strength: float = 10.0, *, with_target: bool = False) -> ValueModel:
       >>> predict = ridge(1e-6)(x, np.zeros(6, int), 2 * x[:, 0])
       >>> float(predict(np.array([[10.0]]), np.zeros(1, int)).round(3)[0])
       20.0
+
+    References:
+      Hoerl and Kennard, *Ridge regression: biased estimation for nonorthogonal
+      problems*, 1970.
     """
+    positive("strength", strength)
     return _of_all_classes(lambda: _scaled(linear_model.Ridge(strength)), with_target)
 
 
@@ -69,7 +74,19 @@ def nearest_neighbours(
     Args:
       num_neighbours: fewer when fewer values are known.
       with_target: as of `ridge`.
+
+    Example:
+      >>> x = np.arange(6.0)[:, None]
+      >>> predict = nearest_neighbours(3)(x, np.zeros(6, int), x[:, 0])
+      >>> predict(np.array([[2.1]]), np.zeros(1, int)).tolist()
+      [2.0]
+
+    References:
+      Fix and Hodges, *Discriminatory analysis: nonparametric discrimination*, 1951.
     """
+    check(
+        num_neighbours >= 1, f"num_neighbours must be at least 1; got {num_neighbours}."
+    )
 
     def fit(x, y, values):
         make = lambda: _scaled(
@@ -88,18 +105,34 @@ def best_per_class(num_folds: int = 10, seed: int = 0) -> ValueModel:
     fewer than 4 known values gets their mean, an unknown class the mean of all.
 
     Args:
-      num_folds: at most; fewer for small classes.
+      num_folds: at most; fewer for small classes. The authors' is 10.
       seed: of the forests and the folds.
+
+    Raises:
+      ValueError: of the model, if targets are not class numbers: real targets have no
+        classes to be apart by. Use `ridge` or `nearest_neighbours` with `with_target`.
+
+    Example:
+      >>> x, y = np.zeros((6, 1)), np.array([0, 0, 0, 1, 1, 1])
+      >>> predict = best_per_class(2)(x, y, np.array([1.0, 1, 1, 2, 2, 2]))
+      >>> predict(np.zeros((3, 1)), np.array([0, 1, 7])).tolist()
+      [1.0, 2.0, 1.5]
+
+    References:
+      Ghorbani, Kim and Zou, *A Distributional Framework for Data Valuation*, ICML 2020,
+      and its released code.
     """
+    check(num_folds >= 2, f"num_folds must be at least 2; got {num_folds}.")
 
     def fit(x, y, values):
         x, y, values = _checked(x, y, values)
+        _check_classes(y)
         rows = {c: np.flatnonzero(y == c) for c in np.unique(y)}
         models = {c: _best(x[i], values[i], num_folds, seed) for c, i in rows.items()}
-        overall = float(values.mean())
+        overall, known = float(values.mean()), x
 
         def predict(x, y):
-            x, y = _rows(x), np.asarray(y)
+            x, y = _joining(known, x, y)
             out = np.full(len(x), overall)
             for c, model in models.items():
                 if np.any(y == c):
@@ -129,7 +162,16 @@ def cross_validated(
       y: targets.
       values: known values.
       num_folds: in a fixed shuffled order.
+
+    Example:
+      >>> x = np.arange(20.0)[:, None]
+      >>> round(cross_validated(ridge(1e-6), x, np.zeros(20, int), 3 * x[:, 0]), 6)
+      1.0
+
+    References:
+      Stone, *Cross-validatory choice and assessment of statistical predictions*, 1974.
     """
+    check(num_folds >= 2, f"num_folds must be at least 2; got {num_folds}.")
     x, y, values = _checked(x, y, values)
     if len(x) < 4 or np.ptp(values) == 0:
         return float("nan")
@@ -145,9 +187,26 @@ def _of_all_classes(make: Callable[[], Any], with_target: bool) -> ValueModel:
         x, y, values = _checked(x, y, values)
         features = _with_target(y) if with_target else lambda x, _: _rows(x)
         model = make().fit(features(x, y), values)
-        return lambda x, y: model.predict(features(x, np.asarray(y)))
+        return lambda new, y_new: model.predict(features(*_joining(x, new, y_new)))
 
     return fit
+
+
+def _joining(known, x, y):
+    x, y = _rows(x), np.asarray(y)
+    same_length(x=x, y=y)
+    same_features(**{"x of known values": known, "x": x})
+    finite("x", x)
+    return x, y
+
+
+def _check_classes(y):
+    check(
+        y.ndim == 1 and np.issubdtype(y.dtype, np.integer),
+        f"y must hold class numbers as integers, for each class has a model of its own;"
+        f" got shape {y.shape} of {y.dtype}. For other targets use ridge or "
+        "nearest_neighbours, with_target=True.",
+    )
 
 
 def _with_target(y):

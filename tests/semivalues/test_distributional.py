@@ -309,3 +309,31 @@ def test_models_of_one_point():
             MODELS["ridge"], np.ones((2, 1)), np.zeros(2, int), np.ones(2)
         )
     )
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: value_models.nearest_neighbours(0), "num_neighbours must be at least"),
+        (lambda: value_models.best_per_class(1), "num_folds must be at least 2"),
+        (lambda: value_models.ridge(-1.0), "strength must be a positive"),
+    ],
+)
+def test_models_that_cannot_be_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_a_model_a_class_needs_classes():
+    x, _, values = problem(20)
+    with pytest.raises(ValueError, match="y must hold class numbers"):
+        MODELS["best"](x, values, values)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_models_refuse_other_features(name):
+    predict = MODELS[name](*problem(20))
+    with pytest.raises(ValueError, match="same features"):
+        predict(np.zeros((2, 4)), np.zeros(2, int))
+    with pytest.raises(ValueError, match="x must be finite"):
+        predict(np.full((2, 3), np.nan), np.zeros(2, int))
