@@ -46,6 +46,25 @@ def bootstrap(
     Returns:
       Values of the first fit to the data as they are, the standard deviation over the
       repetitions, and their number.
+
+    Raises:
+      ValueError: with fewer than 2 repetitions.
+
+    Example:
+      >>> from jaxval import Game
+      >>> from jaxval.ecoval import clusters, fit
+      >>> score = lambda mask: 0.1 * mask.sum()
+      >>> size = lambda x, y: Game(len(x), score, on_host=True)
+      >>> x = np.arange(6.0)[:, None]
+      >>> one = clusters.given(lambda x: np.zeros(len(x), int), x, 1)
+      >>> refit = lambda key, points, pool: fit(key, size, points, clustering=one)
+      >>> points = Points(x, x[:, 0])
+      >>> out = bootstrap(jax.random.key(0), refit, points, num_resamples=2)
+      >>> round(float(out.values.sum()), 6), out.stderr.shape
+      (0.6, (6,))
+
+    References:
+      Efron and Tibshirani, *An Introduction to the Bootstrap*, 1993.
     """
     check(num_resamples >= 2, f"num_resamples must be at least 2; got {num_resamples}.")
     original = refit(jax.random.fold_in(key, 0), points, pool)

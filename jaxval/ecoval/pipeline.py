@@ -268,7 +268,22 @@ def values(fitted: Fitted, terms: Terms = FULL) -> Allocation:
 
 
 def members(clustering: Clustering, predict: Predict, points: Points) -> Members:
-    """Cluster, $Q$ and $d$ of each point."""
+    """Cluster, $Q$ and $d$ of each point.
+
+    Args:
+      clustering: says the cluster and has the centroid.
+      predict: $R$, which says $Q$.
+      points: embedded.
+
+    Raises:
+      ValueError: if a predicted value is not finite or a cluster is out of range.
+
+    Example:
+      >>> one = Clustering(lambda x: np.zeros(len(x), int), np.zeros((1, 1)))
+      >>> two = Points(np.array([[3.0], [-1.0]]), np.zeros(2))
+      >>> members(one, lambda x, y: x[:, 0] / 2, two).q.tolist()
+      [1.5, -0.5]
+    """
     q = np.asarray(predict(points.x, points.y), np.float64)
     finite("the predicted values", q)
     d = distances(points.x, clustering)

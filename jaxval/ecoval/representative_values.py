@@ -25,16 +25,33 @@ def truncated_permutations(
 ) -> Semivalue:
     r"""TMC Shapley as the paper uses it: $3p$ permutations, Data Shapley's truncation.
 
-    A game that scores all prefixes of an order at once is not spared any of them: the
-    runs are then counted in full.
+    A game that answers all prefixes of an order at once (`Game.fast_prefixes`, without
+    a `fast_step`) is not spared any of them: its scores are then counted in full, and
+    `permutations` costs the same without the bias of truncation.
 
     Args:
       per_point: permutations for each player.
       tolerance: an order is abandoned within this share of the full score,
       patience: so many scores in a row.
       progress: of `semivalues.run_detailed`.
+
+    Returns:
+      A function for `fit(semivalue=...)`.
+
+    Example:
+      >>> from jaxval import Game
+      >>> import jax
+      >>> one = Game(3, lambda mask: float(mask[0]), on_host=True)
+      >>> estimate, scores = truncated_permutations()(jax.random.key(0), one)
+      >>> estimate.values.tolist(), scores < 9 * 4
+      ([1.0, 0.0, 0.0], True)
+
+    References:
+      Ghorbani and Zou, *Data Shapley*, ICML 2019; Tarun et al., *EcoVal*, KDD 2024,
+      section 5.1.
     """
     positive("per_point", per_point)
+    check(patience >= 1, f"patience must be at least 1; got {patience}.")
     positive("tolerance", tolerance, zero=True)
     make = functools.partial(_truncated, tolerance=tolerance, patience=patience)
     return _sampled(make, per_point, progress)
@@ -50,6 +67,16 @@ def permutations(
     Args:
       per_point: permutations for each player.
       progress: of `semivalues.run_detailed`.
+
+    Returns:
+      A function for `fit(semivalue=...)`.
+
+    Example:
+      >>> from jaxval import Game
+      >>> import jax
+      >>> sizes = Game(3, lambda mask: float(mask.sum()), on_host=True)
+      >>> permutations()(jax.random.key(0), sizes)[0].values.tolist()
+      [1.0, 1.0, 1.0]
     """
     positive("per_point", per_point)
     return _sampled(_untruncated, per_point, progress)

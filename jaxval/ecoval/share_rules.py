@@ -40,12 +40,34 @@ class ShareRule(Protocol):
         reference_cluster: Int[Array, " n"],
         n_c: Num[Array, " clusters"],
     ) -> tuple[Float[Array, " m"], Bool[Array, " clusters"]]:
-        """The share of each point, and which clusters are unsafe."""
+        """The share of each point, and which clusters are unsafe.
+
+        Args:
+          q: predicted values of the points to be valued.
+          cluster: of each of them.
+          reference_q: predicted values of the members that the sums are taken over.
+          reference_cluster: of each of these.
+          n_c: members of each cluster.
+
+        Returns:
+          A share for each point, that of a member when its $Q$ is a member's; and for
+          each cluster whether the paper's formula was unsafe.
+        """
         ...
 
 
 def as_in_the_paper(q, cluster, reference_q, reference_cluster, n_c):
-    r"""$Q_i / \sum Q_j$ and nothing else, except $1/n_c$ where the sum is exactly 0."""
+    r"""$Q_i / \sum Q_j$ and nothing else, except $1/n_c$ where the sum is exactly 0.
+
+    Example:
+      >>> q, c = np.array([2.0, -1.0, -0.5]), np.zeros(3, int)
+      >>> shares, unsafe = as_in_the_paper(q, c, q, c, np.array([3]))
+      >>> np.asarray(shares, float).round(2).tolist(), unsafe.tolist()
+      ([4.0, -2.0, -1.0], [False])
+
+    References:
+      Tarun et al., *EcoVal*, KDD 2024, Eq. 15.
+    """
     total = _sum(reference_q, reference_cluster, n_c)
     unsafe = _unsafe(reference_q, reference_cluster, n_c)
     shares = q / jnp.where(total == 0, 1.0, total)[cluster]
@@ -56,7 +78,16 @@ def equal_where_unsafe(q, cluster, reference_q, reference_cluster, n_c):
     r"""$Q_i / \sum Q_j$ where that is safe, and $1/n_c$ elsewhere (the default).
 
     Safe means $\sum Q_j \ge \tfrac{1}{10} \sum |Q_j|$, which bounds every member's
-    share by 10.
+    share by 10. The shares of other points are bounded in `allocate`.
+
+    Example:
+      >>> q, c = np.array([2.0, -1.0, -1.5]), np.zeros(3, int)
+      >>> shares, unsafe = equal_where_unsafe(q, c, q, c, np.array([3]))
+      >>> np.asarray(shares, float).round(2).tolist(), unsafe.tolist()
+      ([0.33, 0.33, 0.33], [True])
+
+    References:
+      This library's; Tarun et al., *EcoVal*, KDD 2024, Eq. 15 leaves the case open.
     """
     total = _sum(reference_q, reference_cluster, n_c)
     unsafe = _unsafe(reference_q, reference_cluster, n_c)
@@ -65,7 +96,17 @@ def equal_where_unsafe(q, cluster, reference_q, reference_cluster, n_c):
 
 
 def shifted(q, cluster, reference_q, reference_cluster, n_c):
-    r"""Where unsafe, $Q_j - \min_c Q$ takes the place of $Q_j$: keeps the order."""
+    r"""Where unsafe, $Q_j - \min_c Q$ takes the place of $Q_j$: keeps the order.
+
+    Example:
+      >>> q, c = np.array([2.0, -1.0, -2.0]), np.zeros(3, int)
+      >>> shares, unsafe = shifted(q, c, q, c, np.array([3]))
+      >>> np.asarray(shares, float).round(2).tolist(), unsafe.tolist()
+      ([0.8, 0.2, 0.0], [True])
+
+    References:
+      This library's; Tarun et al., *EcoVal*, KDD 2024, Eq. 15 leaves the case open.
+    """
     low = jax.ops.segment_min(reference_q, reference_cluster, len(n_c))
     low = jnp.where(n_c > 0, low, 0.0)
     unsafe = _unsafe(reference_q, reference_cluster, n_c)
@@ -76,7 +117,17 @@ def shifted(q, cluster, reference_q, reference_cluster, n_c):
 
 
 def softplus(q, cluster, reference_q, reference_cluster, n_c):
-    r"""$\ell \log(1 + e^{Q_j/\ell})$ for $Q_j$, $\ell$ the mean of all $|Q|$."""
+    r"""$\ell \log(1 + e^{Q_j/\ell})$ for $Q_j$, $\ell$ the mean of all $|Q|$.
+
+    Example:
+      >>> q, c = np.array([2.0, -1.0, -1.5]), np.zeros(3, int)
+      >>> shares, unsafe = softplus(q, c, q, c, np.array([3]))
+      >>> np.asarray(shares, float).round(2).tolist(), unsafe.tolist()
+      ([0.68, 0.18, 0.14], [True])
+
+    References:
+      This library's; Tarun et al., *EcoVal*, KDD 2024, Eq. 15 leaves the case open.
+    """
     scale = jnp.mean(jnp.abs(reference_q))
     scale = jnp.where(scale > 0, scale, 1.0)
     smooth = lambda x, _: scale * jax.nn.softplus(x / scale)
@@ -85,7 +136,17 @@ def softplus(q, cluster, reference_q, reference_cluster, n_c):
 
 
 def absolute(q, cluster, reference_q, reference_cluster, n_c):
-    """$|Q_j|$ for $Q_j$: never explodes, and takes harm for worth."""
+    """$|Q_j|$ for $Q_j$: never explodes, and takes harm for worth.
+
+    Example:
+      >>> q, c = np.array([2.0, -1.0, -1.0]), np.zeros(3, int)
+      >>> shares, unsafe = absolute(q, c, q, c, np.array([3]))
+      >>> np.asarray(shares, float).round(2).tolist(), unsafe.tolist()
+      ([0.5, 0.25, 0.25], [True])
+
+    References:
+      This library's; Tarun et al., *EcoVal*, KDD 2024, Eq. 15 leaves the case open.
+    """
     size = lambda x, _: jnp.abs(x)
     unsafe = _unsafe(reference_q, reference_cluster, n_c)
     return _normalised(size, q, cluster, reference_q, reference_cluster, n_c), unsafe
@@ -97,6 +158,15 @@ def refuse_where_unsafe(q, cluster, reference_q, reference_cluster, n_c):
     Raises:
       ValueError: if the values of some cluster nearly cancel or are negative on the
         whole.
+
+    Example:
+      >>> q, c = np.array([2.0, -0.5, -0.5]), np.zeros(3, int)
+      >>> shares, unsafe = refuse_where_unsafe(q, c, q, c, np.array([3]))
+      >>> np.asarray(shares, float).round(2).tolist(), unsafe.tolist()
+      ([2.0, -0.5, -0.5], [False])
+
+    References:
+      Tarun et al., *EcoVal*, KDD 2024, Eq. 15.
     """
     bad = np.flatnonzero(_unsafe(reference_q, reference_cluster, n_c))
     if bad.size:

@@ -32,6 +32,17 @@ def logistic(
       valid: embedded validation points and their classes.
       strength: $C$, the inverse of the penalty.
       tolerance: of the solver.
+
+    Returns:
+      A utility for `fit`: each score takes a training run.
+
+    Example:
+      >>> x, y = np.array([[-2.0], [-1.0], [1.0], [2.0]]), np.array([0, 0, 1, 1])
+      >>> logistic(Points(x, y))(x, y).num_players
+      4
+
+    References:
+      Ghorbani and Zou, *Data Shapley*, ICML 2019.
     """
 
     def utility(x, y) -> Game:
@@ -73,6 +84,24 @@ def closed_form(
         squared error, when left out.
       ridge: penalty on the weights, in units of the validation points' mean squared
         length.
+
+    Returns:
+      Pass `utility` and `cluster_game` to `fit`, with `trains=False`.
+
+    Raises:
+      ValueError: if `ridge` is not positive.
+
+    Example:
+      >>> import jax
+      >>> x = np.array([[-2.0], [-1.0], [1.0], [2.0]])
+      >>> closed = closed_form(Points(x, np.array([0, 0, 1, 1])), 2)
+      >>> game = closed.utility(x, np.array([0, 0, 1, 1]))
+      >>> float(game.score(jax.numpy.array([True, False, False, True])))
+      1.0
+
+    References:
+      Ridge regression of indicators; all clusters are left out by one factorisation:
+      see `games.kernel_regression`.
     """
     positive("ridge", ridge)
     x_valid = _with_constant(valid.x)
