@@ -30,7 +30,7 @@ from jaxval.training.convex import Design, design, fit_logistic, fit_ridge, rota
 from jaxval.training.losses import MetricFn, accuracy, negative, squared_error
 from jaxval.types import Dataset, Game, Mask, Order
 
-__all__ = ["logistic", "ridge"]
+__all__ = ["data_shapley", "logistic", "ridge"]
 
 # Logits of classes that a coalition lacks, below its least likely class: such a class
 # is never named, and a loss stays finite.
@@ -110,6 +110,51 @@ def logistic(
         Partial(_LogisticScore(rules), arrays),
         fast_prefixes=Partial(_LogisticPrefixes(rules), arrays),
         fast_step=Partial(_LogisticStep(rules), arrays),
+        batch_size=batch_size,
+    )
+
+
+def data_shapley(
+    data: Dataset,
+    x_valid: Num[Array, "v ..."] | Num[np.ndarray, "v ..."],
+    y_valid: Int[Array, " v"] | Int[np.ndarray, " v"],
+    *,
+    strength: float = 1.0,
+    batch_size: int = 1024,
+) -> Game:
+    r"""Data Shapley's game with its own rules, for the estimator of the same name.
+
+    The accuracy of logistic regression; the share of the commonest class of `y_valid`
+    for nobody, and for every coalition in which a class of `y_valid` is missing, so
+    that whoever completes the classes is paid for the whole jump. Its truncation is
+    `semivalues.truncated.data_shapley`. Where owners hold single classes almost nobody
+    completes them: use `logistic`.
+
+    Args:
+      data: training inputs, class numbers and owners; the players are the owners.
+      x_valid: validation inputs.
+      y_valid: validation classes.
+      strength: $C$, the weight of the data against the penalty; 1 in the released code.
+      batch_size: coalitions scored at once.
+
+    Raises:
+      ValueError: as of `logistic`.
+
+    Example:
+      >>> x, y = np.array([[0.0], [1.0], [0.1], [0.9]]), np.array([0, 1, 0, 1])
+      >>> game = data_shapley(Dataset(x, y, np.arange(4)), x, y, strength=100.0)
+      >>> game.prefix_scores(jnp.array([0, 2, 1, 3])).tolist()
+      [0.5, 0.5, 0.5, 1.0, 1.0]
+
+    References:
+      Ghorbani and Zou, *Data Shapley*, ICML 2019, and its released code.
+    """
+    return logistic(
+        data,
+        x_valid,
+        y_valid,
+        strength=strength,
+        all_classes=True,
         batch_size=batch_size,
     )
 

@@ -26,6 +26,7 @@ from jaxval.types import Game
 
 __all__ = [
     "PointScores",
+    "data_shapley",
     "from_counts",
     "from_game",
     "logistic",
@@ -168,6 +169,39 @@ class _Classes(NamedTuple):
     pool: Bool[Array, "pool classes"]
     points: Bool[Array, "n classes"]
     empty: Float[Array, ""]
+
+
+def data_shapley(
+    pool: tuple[Num[np.ndarray, "pool d"], Int[np.ndarray, " pool"]],
+    points: tuple[Num[np.ndarray, "n d"], Int[np.ndarray, " n"]],
+    valid: tuple[Num[np.ndarray, "v d"], Int[np.ndarray, " v"]],
+    *,
+    batch_size: int | None = None,
+) -> PointScores:
+    r"""The utility of Data Shapley and of Distributional Shapley, with its own rules.
+
+    Accuracy of logistic regression; sets that lack a class are worth what nobody is,
+    the share of the commonest class of the validation data.
+
+    Args:
+      pool: as of `logistic`.
+      points: as of `logistic`.
+      valid: as of `logistic`.
+      batch_size: as of `logistic`.
+
+    Example:
+      >>> x, y = np.array([[0.0], [1.0], [0.2], [0.9]]), np.array([0, 1, 0, 1])
+      >>> scores = data_shapley((x[:2], y[:2]), (x[2:], y[2:]), (x, y))
+      >>> scores(jnp.array([0, 1]), jnp.int32(1)).tolist()
+      [0.5, 0.5, 1.0]
+
+    References:
+      Ghorbani, Kim and Zou, *A Distributional Framework for Data Valuation*, ICML 2020,
+      and its released code.
+    """
+    scores = logistic(pool, points, valid, batch_size=batch_size)
+    share = float(np.bincount(np.asarray(valid[1])).max() / len(valid[1]))
+    return with_class_rule(scores, pool[1], points[1], share)
 
 
 class _WithClassRule(_Sized):

@@ -12,6 +12,7 @@ from jaxval.precision import float64
 from jaxval.semivalues import distributional, value_models
 from jaxval.semivalues.distributional import distributional_shapley
 from jaxval.semivalues.point_scores import (
+    data_shapley,
     from_counts,
     from_game,
     logistic,
@@ -163,6 +164,19 @@ def test_class_rule():
     np.testing.assert_allclose(only_zero, [0.25, plain[1], 0.25], rtol=1e-6)
     both = (jnp.array([0, 2, 2]), jnp.int32(3))
     np.testing.assert_allclose(ruled(*both), scores(*both), rtol=1e-6)
+
+
+def test_data_shapleys_rules_pay_sets_without_a_class_what_nobody_is():
+    x = np.arange(6.0)[:, None]
+    pool, points = (x, np.array([0, 0, 0, 1, 1, 2])), (x[:2], np.array([1, 2]))
+    valid = x, np.array([0, 1, 1, 1, 2, 2])
+    ruled, plain = data_shapley(pool, points, valid), logistic(pool, points, valid)
+    lacking = jnp.array([0, 4, 1]), jnp.int32(3)
+    scores = ruled(*lacking)
+    np.testing.assert_allclose(scores[:2], 0.5)
+    np.testing.assert_allclose(scores[2], plain(*lacking)[2])
+    complete = jnp.array([0, 4, 5]), jnp.int32(3)
+    np.testing.assert_allclose(ruled(*complete), plain(*complete))
 
 
 def test_logistic_scores_equal_scikit_learns(key):

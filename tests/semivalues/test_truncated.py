@@ -7,6 +7,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from jaxval import masks
+from jaxval.games import convex
 from jaxval.games.convex import logistic
 from jaxval.semivalues import Ends, run_detailed, stopping, truncated
 from jaxval.training import negative
@@ -160,6 +161,25 @@ def test_walks_that_are_not_truncated_are_permutation_sampling(key):
     np.testing.assert_allclose(out.estimate.values, paid, atol=1e-6)
     assert out.utility_calls == 4 * 7
     assert truncated.bias(out.state).missing == pytest.approx(0.0, abs=1e-9)
+
+
+def test_data_shapleys_rules_under_one_name(key):
+    x, y = load_digits(n_class=2, return_X_y=True)
+    x, y = x[:60] / 16, y[:60]
+    game = convex.data_shapley(Dataset(x[:20], y[:20], np.arange(20)), x[20:], y[20:])
+    method = truncated.data_shapley(20, permutations=4)
+    out = run_detailed(method, game, key, until=stopping.units(4), every=1)
+    table = Game(20, jax.jit(game.score))
+    orders = np.asarray(truncated._orders.shuffles(jax.random.fold_in(key, 0), 4, 20))
+    told = [by_hand(order, table, 0.01, 6) for order in orders]
+    np.testing.assert_allclose(
+        out.estimate.values, np.mean([t[0] for t in told], axis=0), atol=1e-12
+    )
+    assert out.utility_calls == sum(t[1] for t in told) < 4 * 19
+    share = np.bincount(y[20:]).max() / 40
+    lacking = jnp.asarray(y[:20] == 0)
+    assert float(table.score(jnp.zeros(20, bool))) == pytest.approx(share)
+    assert float(table.score(lacking)) == pytest.approx(share)
 
 
 def test_the_bias_is_reported(key):
