@@ -59,6 +59,7 @@ def test_a_small_study_reports_the_reliability_of_its_truth(monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:influence functions")
 def test_every_method_values_every_contributor():
     import jax
 
