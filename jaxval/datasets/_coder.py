@@ -44,7 +44,7 @@ class Coder(NamedTuple):
         """Inputs, and how many cells hold levels never seen, by column."""
         return encode(self.columns, cells)
 
-    def y(self, cells: Cells) -> np.ndarray:
+    def y(self, cells: Cells, whose: str = "of the validation") -> np.ndarray:
         """Class numbers, or targets scaled by the training rows."""
         cells.column(self.target, "the target")
         if self.task == REGRESSION:
@@ -58,14 +58,14 @@ class Coder(NamedTuple):
             not unseen,
             f"{cells.source}: no training row has the class(es) "
             f"{', '.join(unseen[:5])} of column {self.target!r}. Leave those rows out "
-            "of the validation, or train on some.",
+            f"{whose}, or train on some.",
         )
         return np.array([number[word] for word in words.tolist()], np.int32)
 
     def file(self, path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray]:
         """Inputs and targets of another file."""
         cells = read_cells(path)
-        return self.x(cells)[0], self.y(cells)
+        return self.x(cells)[0], self.y(cells, "of that file")
 
     def warnings(self, unseen: dict[str, int], y_valid: np.ndarray) -> tuple[str, ...]:
         """What is odd about these data, given the validation rows."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Array, Bool, Float, Num
 
-from jaxval._checks import check, same_length
+from jaxval._checks import check, finite, groups, same_features, same_length
 from jaxval.types import Dataset, Game, Mask, ScoreFn
 
 __all__ = [
@@ -91,6 +91,10 @@ def from_function(
       jobs: processes for a function that isn't jittable (joblib; -1 for all cores).
       batch_size: coalitions to vmap over at once, where jittable.
 
+    Raises:
+      ValueError: with fewer than 1 player or job. Scoring raises it too, naming the
+        coalition, if a score is not finite and the function isn't jittable.
+
     Example:
       >>> game = from_function(2, lambda mask: float(mask.sum() ** 2), jittable=False)
       >>> game.powerset_scores().tolist()
@@ -129,6 +133,9 @@ def from_estimator(
       empty: the score of nobody, where the rule above doesn't suit.
       jobs: processes to fit in (joblib; -1 for all cores).
 
+    Raises:
+      ValueError: if the data don't fit together, or an owner has no rows.
+
     Example:
       >>> from sklearn.neighbors import KNeighborsClassifier
       >>> data = Dataset(np.array([[0.0], [1.0]]), np.array([0, 1]), np.array([0, 1]))
@@ -139,6 +146,9 @@ def from_estimator(
     same_length(x=dataset.x, y=dataset.y, owner=dataset.owner)
     same_length(x_valid=x_valid, y_valid=y_valid)
     check(len(y_valid) > 0, "y_valid is empty: there is nothing to score on.")
+    same_features(x=dataset.x, x_valid=x_valid)
+    same_features(y=dataset.y, y_valid=y_valid)
+    players = groups("owner", dataset.owner)
     fit = _FitAndScore(
         estimator,
         np.asarray(dataset.x),
@@ -149,7 +159,7 @@ def from_estimator(
         scorer,
         empty,
     )
-    return from_function(dataset.num_owners, fit, jittable=False, jobs=jobs)
+    return from_function(players, fit, jittable=False, jobs=jobs)
 
 
 class _FitAndScore:
@@ -191,6 +201,12 @@ def _constant(classifies, x, y):
 def to_shapiq(game: Game) -> Callable[[Bool[np.ndarray, "m n"]], Any]:
     """A callable on a matrix of coalitions, as shapiq's approximators take.
 
+    Args:
+      game: any.
+
+    Returns:
+      A function of coalitions, one a row (or a single one), to their scores.
+
     Example:
       >>> game = from_function(2, lambda mask: float(mask.sum()), jittable=False)
       >>> to_shapiq(game)(np.array([[True, True], [False, True]])).tolist()
@@ -209,13 +225,31 @@ def from_shapiq(
 ) -> Game:
     """A shapiq game, or any function of a matrix of coalitions, as a game.
 
+    Args:
+      game: takes one coalition a row and returns one score each.
+      num_players: columns of that matrix.
+
+    Raises:
+      ValueError: with fewer than 1 player. Scoring raises it too, if the function
+        doesn't return one finite score for each coalition.
+
     Example:
       >>> from_shapiq(lambda masks: masks.sum(axis=1), 2).powerset_scores().tolist()
       [0.0, 1.0, 1.0, 2.0]
     """
 
+    check(num_players >= 1, f"num_players must be at least 1; got {num_players}.")
+
     def scores(masks):
-        return np.asarray(game(np.atleast_2d(np.asarray(masks, bool))), np.float64)
+        masks = np.atleast_2d(np.asarray(masks, bool))
+        found = np.asarray(game(masks), np.float64)
+        check(
+            found.shape == (len(masks),),
+            f"the game must return one score for each of {len(masks)} coalitions; got "
+            f"shape {found.shape}.",
+        )
+        finite("the game's scores", found)
+        return found
 
     score = lambda mask: float(scores(mask)[0])
     return _on_host(num_players, score, scores)

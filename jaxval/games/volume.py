@@ -29,12 +29,34 @@ Owner = Int[Array, " n"] | Int[np.ndarray, " n"]
 
 
 def standardise(features: Features) -> Float[np.ndarray, "n kept"]:
-    """Columns of mean 0 and variance 1, constant ones dropped."""
-    features = np.asarray(features, np.float64)
+    """Columns of mean 0 and variance 1, constant ones dropped.
+
+    Args:
+      features: one row a sample.
+
+    Raises:
+      ValueError: if they are no matrix, are all constant, or one is not finite.
+
+    Example:
+      >>> standardise(np.array([[1.0, 5.0], [3.0, 5.0]])).tolist()
+      [[-1.0], [1.0]]
+    """
+    features = _matrix(features)
     scale = features.std(axis=0)
     kept = scale > 1e-12 * max(float(np.abs(features).max(initial=0.0)), 1e-300)
     check(bool(kept.any()), "features are all constant: they span no volume.")
     return (features[:, kept] - features[:, kept].mean(axis=0)) / scale[kept]
+
+
+def _matrix(features: Features) -> Float[np.ndarray, "n p"]:
+    features = np.asarray(features, np.float64)
+    check(
+        features.ndim == 2 and features.shape[1] > 0,
+        "features must be a matrix, one row a sample and one column a feature; got "
+        f"shape {features.shape}. Give a single feature as features[:, None].",
+    )
+    finite("features", features)
+    return features
 
 
 class _Volume(NamedTuple):
@@ -53,15 +75,21 @@ def volume(features: Features, owner: Owner, *, jitter: float = 1e-8) -> Game:
       owner: who contributed each row.
       jitter: $\epsilon$, for coalitions of fewer rows than columns; positive.
 
+    Raises:
+      ValueError: if the features are no matrix, a number is not finite, the lengths
+        differ, or an owner has no rows.
+
     Example:
       >>> game = volume(np.eye(2), np.array([0, 1]), jitter=1.0)
       >>> np.asarray(game.powerset_scores()).round(3)
       array([0.   , 0.347, 0.347, 0.693])
+
+    References:
+      Xu et al., NeurIPS 2021, section 3.
     """
     same_length(features=features, owner=owner)
-    finite("features", features)
+    features, owner = _matrix(features), np.asarray(owner)
     positive("jitter", jitter)
-    features, owner = np.asarray(features, np.float64), np.asarray(owner)
     rows = [np.flatnonzero(owner == i) for i in range(groups("owner", owner))]
     squares = np.stack([features[r].T @ features[r] for r in rows])
     known = _Volume(float64(squares), float64(jitter))
@@ -105,11 +133,30 @@ def robust_volume(
       released_davinz: $\log\det$ instead of its half, and $\alpha$ from this
         coalition's cubes only; the original takes $\alpha = 1/(10\,m)$ with $m$ the
         cubes of all single owners together.
+
+    Raises:
+      ValueError: as of `volume`, and if the cubes are too small to be counted.
+
+    Example:
+      >>> once, twice = np.eye(2), np.concatenate([np.eye(2)] * 2)
+      >>> robust = lambda x: robust_volume(x, np.arange(len(x)) % 2)
+      >>> both = np.ones(2, bool)
+      >>> grown = robust(twice).score(both) - robust(once).score(both)
+      >>> bool(0 <= grown < 0.01)
+      True
+
+    References:
+      Xu et al., NeurIPS 2021, section 4.
     """
     same_length(features=features, owner=owner)
-    finite("features", features)
+    features, owner = _matrix(features), np.asarray(owner)
     positive("omega", omega)
-    features, owner = np.asarray(features, np.float64), np.asarray(owner)
+    widest = float(np.ptp(features, axis=0).max(initial=0.0))
+    check(
+        widest / omega < 2**53,
+        f"omega must not be so small against the features' range of {widest:.3g} that "
+        f"cubes can't be counted; got {omega}. Standardise the features first.",
+    )
     count = groups("owner", owner)
     cubes = [len(_cubes(features[owner == i], omega)[1]) for i in range(count)]
 

@@ -196,3 +196,13 @@ def test_archives(key, tmp_path):
         np.savez(path, **arrays)
         with pytest.raises(DataError, match=match):
             read_table(key, path)
+
+
+def test_a_class_that_only_a_later_file_has(key, tmp_path):
+    rows = [f"{i},{'ab'[i % 2]}" for i in range(20)]
+    path, later = tmp_path / "mine.csv", tmp_path / "later.csv"
+    path.write_text("\n".join(["x,kind", *rows]) + "\n")
+    later.write_text("x,kind\n1,unclear\n")
+    table = read_table(key, path, "kind")
+    with pytest.raises(DataError, match=r"unclear.*Leave those rows out of that file"):
+        table.encode(later)

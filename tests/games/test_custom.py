@@ -60,3 +60,24 @@ def test_shapiq_both_ways():
     masks = RNG.integers(0, 2, (5, 3)).astype(bool)
     np.testing.assert_allclose(custom.to_shapiq(game)(masks), square(masks))
     assert game.prefix_scores(jnp.array([2, 0, 1])).tolist() == [0, 1, 4, 9]
+
+
+@pytest.mark.parametrize(
+    ("data", "valid", "message"),
+    [
+        (Dataset(X, Y, 2 * OWNER), (X, Y), "without gaps"),
+        (Dataset(X, Y, OWNER), (X[:, :2], Y), "x, x_valid must have the same features"),
+        (Dataset(X, Y, OWNER), (X[:0], Y[:0]), "y_valid is empty"),
+    ],
+)
+def test_data_for_an_estimator_are_checked(data, valid, message):
+    with pytest.raises(ValueError, match=message):
+        custom.from_estimator(LogisticRegression(), data, *valid)
+
+
+def test_a_shapiq_game_must_score_every_coalition():
+    total = custom.from_shapiq(lambda masks: np.asarray([masks.sum() * 1.0]), 3)
+    with pytest.raises(ValueError, match="one score for each of 2 coalitions"):
+        total.scores(np.ones((2, 3), bool))
+    with pytest.raises(ValueError, match="num_players must be at least 1"):
+        custom.from_shapiq(lambda masks: masks.sum(axis=1), 0)

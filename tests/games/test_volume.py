@@ -53,3 +53,18 @@ def test_standardise_drops_constant_columns():
 def test_sizes():
     np.testing.assert_allclose(size.size(OWNER).powerset_scores()[-1], 12.0)
     np.testing.assert_allclose(size.log_size(OWNER).powerset_scores()[-1], np.log(13))
+
+
+@pytest.mark.parametrize("make", [volume.volume, volume.robust_volume])
+def test_features_must_be_a_finite_matrix(make):
+    with pytest.raises(ValueError, match=r"features must be a matrix.*\[:, None\]"):
+        make(FEATURES[:, :0], OWNER)
+    with pytest.raises(ValueError, match="features must be finite"):
+        make(np.where(FEATURES > 1, np.nan, FEATURES), OWNER)
+    with pytest.raises(ValueError, match="without gaps"):
+        make(FEATURES, 2 * OWNER)
+
+
+def test_cubes_too_small_to_be_counted_are_refused():
+    with pytest.raises(ValueError, match="omega must not be so small"):
+        volume.robust_volume(FEATURES * 1e20, OWNER, omega=1e-3)
