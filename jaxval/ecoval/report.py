@@ -195,15 +195,18 @@ def _of_clusters(r: Report) -> Iterator[str]:
 
 
 def _of_points(r: Report) -> Iterator[str]:
-    if r.points_bounded:
+    if k := r.points_bounded:
+        is_, its = ("is", "its") if k == 1 else ("are", "their")
         yield (
-            _points(r, r.points_bounded, " is", " are").strip()
-            + " so unlike the members of the cluster that the share was bounded."
+            f"{k} of {r.points} points {is_} so unlike the members of {its} cluster "
+            f"that {its} share was bounded."
         )
-    if r.points_overcorrected:
-        yield _points(r, r.points_overcorrected, " is", " are").strip() + (
-            " moved by more than the cluster's mean value (at most "
-            f"{r.largest_correction:.3g} times): the correction isn't small there."
+    if k := r.points_overcorrected:
+        is_, its = ("is", "its") if k == 1 else ("are", "their")
+        yield (
+            f"{k} of {r.points} points {is_} moved by more than {its} cluster's mean "
+            f"value (at most {r.largest_correction:.3g} times): the correction isn't "
+            "small there."
         )
 
 

@@ -72,10 +72,8 @@ def told_apart(
 def verdict(drawn: Sequence, kind: str, doing: str) -> str:
     """Which rivals EcoVal beats, and which beat it, as far as that can be told."""
     if len(drawn) < MIN_DRAWS:
-        return (
-            f"{len(drawn)} draw(s) are too few to say who is better in {doing}: take "
-            "--draws 10."
-        )
+        few = "1 draw is" if len(drawn) == 1 else f"{len(drawn)} draws are"
+        return f"{few} too few to say who is better in {doing}: take --draws 10."
     others = [name for name in getattr(drawn[0], kind) if name != "ecoval"]
     gaps = {name: leads(drawn, kind, "ecoval", name) for name in others}
     apart = told_apart(gaps)
