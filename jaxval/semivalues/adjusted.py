@@ -75,7 +75,17 @@ class Fitted(NamedTuple):
 
 @functools.lru_cache
 def linear(num_players: int) -> Basis:
-    """One term a player, and four in the size of the coalition."""
+    """One term a player, and four in the size of the coalition.
+
+    Example:
+      >>> basis = linear(3)
+      >>> basis.features(jnp.array([[True, True, False]])).shape, basis.name
+      ((1, 7), 'linear')
+
+    References:
+      Witter, Liu and Musco, *Regression-adjusted Monte Carlo estimators for Shapley
+      values and probabilistic values*, NeurIPS 2025.
+    """
     n = num_players
 
     def features(members: Bool[Array, "m n"]) -> Float[Array, "m f"]:
@@ -96,6 +106,15 @@ def quadratic(num_players: int) -> Basis:
     r"""The linear terms, and one for each pair of players: $n(n-1)/2$ more.
 
     Exact for games with pairwise interactions once fitted; for up to about 40 players.
+
+    Example:
+      >>> basis = quadratic(3)
+      >>> basis.features(jnp.array([[True, True, False]]))[0, -3:].tolist()
+      [1.0, 0.0, 0.0]
+
+    References:
+      Witter, Liu and Musco, *Regression-adjusted Monte Carlo estimators for Shapley
+      values and probabilistic values*, NeurIPS 2025.
     """
     n = num_players
     check(

@@ -97,7 +97,12 @@ class Units(NamedTuple):
 
 @in_double
 def no_units(num_players: int) -> Units:
-    """Moments of nothing."""
+    """Moments of nothing.
+
+    Example:
+      >>> no_units(2).scatter.shape, int(no_units(2).count)
+      ((2, 2), 0)
+    """
     shape = (num_players,) * (2 if num_players <= MAX_COVARIANCE else 1)
     return Units(
         jnp.zeros((), jnp.int64),
@@ -117,6 +122,10 @@ def fold_units(
       >>> state = fold_units(no_units(1), jnp.array([[1.0], [3.0]]), 4)
       >>> state.mean.tolist(), state.scatter.tolist()
       ([2.0], [[2.0]])
+
+    References:
+      Welford, *Note on a method for calculating corrected sums of squares and
+      products*, 1962.
     """
     mean = units.mean(0)
     away = units - mean[None, :]
@@ -127,7 +136,14 @@ def fold_units(
 
 @in_double
 def merge_units(a: Units, b: Units) -> Units:
-    """The moments of both (Chan, Golub and LeVeque, 1979)."""
+    """The moments of both (Chan, Golub and LeVeque, 1979).
+
+    Example:
+      >>> one = fold_units(no_units(1), jnp.array([[1.0]]), 1)
+      >>> two = fold_units(no_units(1), jnp.array([[3.0]]), 1)
+      >>> merge_units(one, two).scatter.tolist()
+      [[2.0]]
+    """
     count = a.count + b.count
     share = b.count / jnp.maximum(count, 1)
     gap = b.mean - a.mean
@@ -142,7 +158,13 @@ def merge_units(a: Units, b: Units) -> Units:
 
 @in_double
 def estimate(state: Units) -> ValueEstimate:
-    """The mean, its standard error (NaN below two units), and the number of units."""
+    """The mean, its standard error (NaN below two units), and the number of units.
+
+    Example:
+      >>> state = fold_units(no_units(1), jnp.array([[1.0], [3.0]]), 4)
+      >>> estimate(state).stderr.tolist()
+      [1.0]
+    """
     scatter = jnp.diag(state.scatter) if state.scatter.ndim == 2 else state.scatter
     counts = jnp.full(state.mean.shape, state.count)
     return ValueEstimate(
@@ -154,7 +176,12 @@ def estimate(state: Units) -> ValueEstimate:
 
 @in_double
 def covariance(state: Units) -> Float[Array, "n n"] | None:
-    """Covariance of the mean's entries, `None` where only variances were kept."""
+    """Covariance of the mean's entries, `None` where only variances were kept.
+
+    Example:
+      >>> covariance(fold_units(no_units(1), jnp.array([[1.0], [3.0]]), 4)).tolist()
+      [[1.0]]
+    """
     if state.scatter.ndim != 2:
         return None
     return state.scatter * _shrink(state.count)

@@ -62,6 +62,10 @@ def values(
       >>> majority = Game(3, lambda mask: (mask.sum() >= 2) * 1.0)
       >>> values(majority).values.round(4).tolist()
       [0.3333, 0.3333, 0.3333]
+
+    References:
+      Shapley, *A value for n-person games*, 1953.
+      Dubey, Neyman and Weber, *Value theory without efficiency*, 1981.
     """
     log_weights = _weights.resolve(weights, game.num_players)
     if np.isneginf(log_weights[:-1]).all():
@@ -125,6 +129,10 @@ def contributions_by_size(
     Example:
       >>> contributions_by_size(np.array([0.0, 1.0, 1.0, 3.0])).tolist()
       [[1.0, 2.0], [1.0, 2.0]]
+
+    References:
+      Castro, Gomez, Molina and Tejada, *Improving polynomial estimation of the Shapley
+      value by stratified random sampling with optimum allocation*, 2017.
     """
     n = _num_players(scores)
     # The others of player i, numbered as coalitions of n - 1: the same sizes each time.
@@ -153,6 +161,9 @@ def from_table(
       >>> scores = np.array([0.0, 1.0, 1.0, 3.0])
       >>> from_table(scores, _weights.banzhaf).tolist()
       [1.5, 1.5]
+
+    References:
+      Dubey, Neyman and Weber, *Value theory without efficiency*, 1981.
     """
     log_weights = _weights.resolve(weights, _num_players(scores))
     share = _weights.size_distribution(log_weights)
@@ -166,6 +177,9 @@ def leave_one_out(game: Game) -> ValueEstimate:
       >>> squares = Game(3, lambda mask: mask.sum() ** 2.0)
       >>> leave_one_out(squares).values.tolist()
       [5.0, 5.0, 5.0]
+
+    References:
+      Cook, *Detection of influential observation in linear regression*, 1977.
     """
     with double():
         answer = game.leave_one_out_scores() if game.on_host else _leave_one_out(game)

@@ -37,6 +37,9 @@ def student(estimate: ValueEstimate, level: float = 0.95) -> Interval:
       >>> estimate = ValueEstimate(np.zeros(1), np.ones(1), np.array([5]))
       >>> student(estimate).upper.round(3).tolist()
       [2.776]
+
+    References:
+      Student, *The probable error of a mean*, 1908.
     """
     _check_level(level)
     return _around(estimate, _quantile(estimate, (1 + level) / 2))
@@ -48,6 +51,14 @@ def simultaneous(estimate: ValueEstimate, level: float = 0.95) -> Interval:
     Args:
       estimate: with its counts of independent units.
       level: of all of them at once.
+
+    Example:
+      >>> estimate = ValueEstimate(np.zeros(2), np.ones(2), np.array([5, 5]))
+      >>> simultaneous(estimate).upper.round(3).tolist()
+      [3.495, 3.495]
+
+    References:
+      Dunn, *Multiple comparisons among means*, 1961.
     """
     _check_level(level)
     tail = (1 - level) / (2 * len(estimate.values))
@@ -67,6 +78,11 @@ def bernstein(
       width: $w$, the length of the range in which one unit surely lies: twice the range
         of the score for permutations.
       level: $1 - \delta$ of each interval.
+
+    Example:
+      >>> estimate = ValueEstimate(np.zeros(1), np.full(1, 0.1), np.array([1001]))
+      >>> bernstein(estimate, width=2.0).upper.round(3).tolist()
+      [0.316]
 
     References:
       Maurer and Pontil, *Empirical Bernstein bounds*, COLT 2009, theorem 4.

@@ -121,6 +121,10 @@ def kernel_banzhaf(
     Returns:
       An estimator for `run`. Counts are groups.
 
+    Example:
+      >>> kernel_banzhaf(4, pairs=8).unit
+      'group of steps'
+
     References:
       Liu, Witter, Korn and others, *Kernel Banzhaf*, 2024.
     """

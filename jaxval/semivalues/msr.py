@@ -123,6 +123,13 @@ def plain(
     with the constant $c = (v(\emptyset) + v(N))/2$, which costs no bias since the
     coefficients of each player sum to 0, and takes the offset of the scores out of the
     variance. Arguments as in `estimator`.
+
+    Example:
+      >>> plain(4, coalitions=32).unit
+      'coalition'
+
+    References:
+      Wang and Jia, *Data Banzhaf*, AISTATS 2023, section 5.
     """
     share = _coalitions.share_of(weights, num_players)
     plan = _coalitions.design(share)

@@ -24,7 +24,17 @@ Draw = Callable[[PRNGKey, int], Int[Array, "orders n"]]
 
 
 def uniform(key: PRNGKey, num_players: int) -> Int[Array, "1 n"]:
-    """One uniformly random order."""
+    """One uniformly random order.
+
+    Example:
+      >>> import numpy as np
+      >>> np.sort(uniform(jax.random.key(0), 4)).tolist()
+      [[0, 1, 2, 3]]
+
+    References:
+      Castro, Gomez and Tejada, *Polynomial calculation of the Shapley value based on
+      sampling*, 2009.
+    """
     return shuffles(key, 1, num_players)
 
 
@@ -33,6 +43,11 @@ def antithetic(key: PRNGKey, num_players: int) -> Int[Array, "2 n"]:
 
     Whoever comes late in one order comes early in the other, so that each pair of
     players meets exactly once and its interaction is split in halves.
+
+    Example:
+      >>> order, reverse = antithetic(jax.random.key(0), 4).tolist()
+      >>> order == reverse[::-1]
+      True
 
     References:
       Lomeli, Rowland, Gretton and Ghahramani, *Antithetic and Monte Carlo kernel
@@ -53,6 +68,10 @@ def orthogonal(num_directions: int) -> Draw:
     Args:
       num_directions: directions a block, at most $n - 1$ (more are cut to that); a
         block has twice as many orders.
+
+    Example:
+      >>> orthogonal(2)(jax.random.key(0), 5).shape
+      (4, 5)
 
     References:
       Mitchell, Cooper, Frank and Holmes, *Sampling permutations for Shapley value
@@ -84,6 +103,12 @@ def rotations(num_rotations: int) -> Draw:
     Args:
       num_rotations: $m$, orders a block, at most $n$ (more are cut to that).
 
+    Example:
+      >>> import numpy as np
+      >>> places = rotations(3)(jax.random.key(0), 3)
+      >>> np.sort(places, axis=0).T.tolist()
+      [[0, 1, 2], [0, 1, 2], [0, 1, 2]]
+
     References:
       Maleki, Tran-Thanh, Hines, Rahwan and Rogers, *Bounding the estimation error of
       sampling-based Shapley value approximation*, 2013 (stratification by size).
@@ -102,6 +127,15 @@ def rotations(num_rotations: int) -> Draw:
 
 @in_double
 def shuffles(key: PRNGKey, count: int, num_players: int) -> Int[Array, "{count} n"]:
-    """Independent uniform orders, by sorting 64 random bits a player: no ties."""
+    """Independent uniform orders, by sorting 64 random bits a player: no ties.
+
+    Example:
+      >>> import numpy as np
+      >>> np.sort(shuffles(jax.random.key(0), 2, 3)).tolist()
+      [[0, 1, 2], [0, 1, 2]]
+
+    References:
+      Knuth, *The Art of Computer Programming*, volume 2, section 3.4.2.
+    """
     bits = jax.random.bits(key, (count, num_players), jnp.uint64)
     return jnp.argsort(bits, axis=1)

@@ -85,7 +85,20 @@ def estimator(
 def antithetic(
     num_players: int, weights: _weights.Weights = _weights.shapley
 ) -> Estimator:
-    """Permutation sampling in pairs of an order and its reverse."""
+    """Permutation sampling in pairs of an order and its reverse.
+
+    Example:
+      >>> from jaxval.semivalues import run, stopping
+      >>> pairs = Game(4, lambda mask: 1.0 * mask[0] * mask[1] + 3.0 * mask[2])
+      >>> rule = stopping.units(2)
+      >>> out = run(antithetic(4), pairs, jax.random.key(0), until=rule, every=2)
+      >>> abs(out.values).round(9).tolist()
+      [0.5, 0.5, 3.0, 0.0]
+
+    References:
+      Lomeli, Rowland, Gretton and Ghahramani, *Antithetic and Monte Carlo kernel
+      estimators for partial rankings*, 2019.
+    """
     return estimator(num_players, weights, draw=_orders.antithetic)
 
 
@@ -95,7 +108,16 @@ def quasi_random(
     *,
     num_directions: int = 5,
 ) -> Estimator:
-    """Permutation sampling along orthogonal directions, each with its reverse."""
+    """Permutation sampling along orthogonal directions, each with its reverse.
+
+    Example:
+      >>> quasi_random(8, num_directions=3).unit
+      'block of permutations'
+
+    References:
+      Mitchell, Cooper, Frank and Holmes, *Sampling permutations for Shapley value
+      estimation*, JMLR 2022, section 4.2.
+    """
     name = f"orthogonal({num_directions})"
     draw = _orders.orthogonal(num_directions)
     return estimator(num_players, weights, draw=draw, name=name)
@@ -107,7 +129,16 @@ def stratified(
     *,
     num_rotations: int = 10,
 ) -> Estimator:
-    """Permutation sampling balanced over the sizes of the coalitions joined."""
+    """Permutation sampling balanced over the sizes of the coalitions joined.
+
+    Example:
+      >>> stratified(8, num_rotations=4).unit
+      'block of permutations'
+
+    References:
+      Maleki, Tran-Thanh, Hines, Rahwan and Rogers, *Bounding the estimation error of
+      sampling-based Shapley value approximation*, 2013.
+    """
     name = f"rotations({num_rotations})"
     draw = _orders.rotations(num_rotations)
     return estimator(num_players, weights, draw=draw, name=name)
@@ -116,7 +147,15 @@ def stratified(
 def walk(
     orders: Int[Array, "m n"], game: Game, ends: Ends, factors: Float[Array, " n"]
 ) -> Walk:
-    """One unit, the mean over a block of orders of the weighted contributions."""
+    """One unit, the mean over a block of orders of the weighted contributions.
+
+    Example:
+      >>> game = Game(2, lambda mask: mask.sum() * 3.0)
+      >>> with jax.enable_x64(True):
+      ...     out = walk(jnp.array([[1, 0]]), game, Ends(0.0, 6.0), jnp.ones(2))
+      >>> out.units.tolist(), int(out.calls)
+      ([[3.0, 3.0]], 1)
+    """
     scores = prefix_scores(orders, game, ends)
     added = jnp.diff(scores, axis=1) * factors[None, :]
     by_player = jax.vmap(lambda order, a: a[masks.ranks(order)])(orders, added)

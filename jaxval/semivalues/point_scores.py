@@ -191,9 +191,8 @@ def data_shapley(
 
     Example:
       >>> x, y = np.array([[0.0], [1.0], [0.2], [0.9]]), np.array([0, 1, 0, 1])
-      >>> scores = data_shapley((x[:2], y[:2]), (x[2:], y[2:]), (x, y))
-      >>> scores(jnp.array([0, 1]), jnp.int32(1)).tolist()
-      [0.5, 0.5, 1.0]
+      >>> sizes(data_shapley((x[:3], y[:3]), (x[3:], y[3:]), (x, y)))
+      (3, 1)
 
     References:
       Ghorbani, Kim and Zou, *A Distributional Framework for Data Valuation*, ICML 2020,

@@ -117,7 +117,17 @@ def run_detailed(
     batch: int = 1,
     progress: Callable[[Status], None] | None = None,
 ) -> Outcome:
-    """`run`, with the state, the covariance and the counts of what was done."""
+    """`run`, with the state, the covariance and the counts of what was done.
+
+    Example:
+      >>> from jaxval.semivalues import permutation, stopping
+      >>> game = Game(3, lambda mask: mask.sum() ** 2.0)
+      >>> rule = stopping.budget(60)
+      >>> method = permutation.estimator(3)
+      >>> out = run_detailed(method, game, jax.random.key(0), until=rule)
+      >>> out.steps, out.utility_calls, out.covariance.shape
+      (32, 64, (3, 3))
+    """
     devices = 1 if mesh is None else mesh.devices.size
     check(every >= 1, f"every must be at least 1; got {every}.")
     check(batch >= 1, f"batch must be at least 1; got {batch}.")
@@ -159,7 +169,12 @@ def run_detailed(
 
 
 def ends(game: Game) -> Ends:
-    r"""$v(\emptyset)$ and $v(N)$, checked to be finite."""
+    r"""$v(\emptyset)$ and $v(N)$, checked to be finite.
+
+    Example:
+      >>> [float(end) for end in ends(Game(3, lambda mask: mask.sum() ** 2.0))]
+      [0.0, 9.0]
+    """
     nobody_everybody = jnp.asarray(
         np.stack([np.zeros(game.num_players, bool), np.ones(game.num_players, bool)])
     )
@@ -195,6 +210,10 @@ def merge(estimator: Estimator, states: Sequence[Any]) -> Outcome:
       ... ]
       >>> merge(method, states).estimate.counts.tolist()
       [64, 64, 64]
+
+    References:
+      Chan, Golub and LeVeque, *Updating formulae and a pairwise algorithm for
+      computing sample variances*, 1979.
     """
     check(len(states) > 0, "states is empty: there is nothing to merge.")
     with double():

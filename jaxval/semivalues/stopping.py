@@ -64,7 +64,13 @@ def units(count: int) -> Rule:
 
 
 def budget(utility_calls: int) -> Rule:
-    """Stop once so many coalitions were scored (the step that crosses it is kept)."""
+    """Stop once so many coalitions were scored (the step that crosses it is kept).
+
+    Example:
+      >>> status = Status(ValueEstimate(np.zeros(1), np.zeros(1), np.ones(1)), None, 50)
+      >>> budget(50)(status), budget(51)(status)
+      (True, False)
+    """
     check(utility_calls >= 1, f"utility_calls must be >= 1; got {utility_calls}.")
     return lambda status: status.utility_calls >= utility_calls
 
@@ -73,6 +79,11 @@ def time_limit(seconds: float | int) -> Rule:
     """Stop after so many seconds, those before a resume included.
 
     The only rule under which two runs need not stop at the same step.
+
+    Example:
+      >>> estimate = ValueEstimate(np.zeros(1), np.zeros(1), np.ones(1))
+      >>> time_limit(8)(Status(estimate, seconds=9.0))
+      True
     """
     positive("seconds", seconds)
     return lambda status: status.seconds >= seconds
@@ -96,6 +107,10 @@ def stderr_below(
       >>> rule = stderr_below(0.02)
       >>> rule(Status(known)), rule(Status(nothing_yet))
       (True, False)
+
+    References:
+      Hanley and Lippman-Hand, *If nothing goes wrong, is everything all right?*, 1983
+      (the rule of three).
     """
     positive("threshold", threshold)
 
@@ -127,6 +142,15 @@ def ranks_stable(
         apart and the rule never fires on them.
       min_units: below it no standard error is believed.
       min_agreeing: units before an error of exactly 0 is believed.
+
+    Example:
+      >>> clear = ValueEstimate(np.array([1.0, 2.0]), np.full(2, 0.1), np.full(2, 40))
+      >>> close = clear._replace(values=np.array([1.0, 1.1]))
+      >>> ranks_stable()(Status(clear)), ranks_stable()(Status(close))
+      (True, False)
+
+    References:
+      Dunn, *Multiple comparisons among means*, 1961 (the correction).
     """
     check(0.5 < confidence < 1, f"confidence must be in (0.5, 1); got {confidence}.")
     positive("tie", tie, zero=True)
@@ -148,13 +172,25 @@ def ranks_stable(
 
 
 def any_of(*rules: Rule) -> Rule:
-    """Stop when one of the rules says so."""
+    """Stop when one of the rules says so.
+
+    Example:
+      >>> status = Status(ValueEstimate(np.zeros(1), np.zeros(1), np.ones(1)), None, 50)
+      >>> any_of(budget(50), units(7))(status)
+      True
+    """
     check(len(rules) > 0, "any_of needs at least one rule.")
     return lambda status: any(rule(status) for rule in rules)
 
 
 def all_of(*rules: Rule) -> Rule:
-    """Stop when all rules say so at the same look."""
+    """Stop when all rules say so at the same look.
+
+    Example:
+      >>> status = Status(ValueEstimate(np.zeros(1), np.zeros(1), np.ones(1)), None, 50)
+      >>> all_of(budget(50), units(7))(status)
+      False
+    """
     check(len(rules) > 0, "all_of needs at least one rule: none would stop at once.")
     return lambda status: all(rule(status) for rule in rules)
 

@@ -140,6 +140,9 @@ def leave_group_out(size: int) -> Callable[[int], LogWeights]:
     Example:
       >>> np.exp(leave_group_out(2)(3)).tolist()
       [0.0, 0.5, 0.0]
+
+    References:
+      Dubey, Neyman and Weber, *Value theory without efficiency*, 1981.
     """
     check(size >= 1, f"size must be at least 1; got {size}.")
 
@@ -172,6 +175,9 @@ def size_distribution(log_weights: LogWeights) -> Float[np.ndarray, " n"]:
     Example:
       >>> size_distribution(banzhaf(3)).tolist()
       [0.25, 0.5, 0.25]
+
+    References:
+      Dubey, Neyman and Weber, *Value theory without efficiency*, 1981.
     """
     return np.exp(log_binomial(len(log_weights) - 1) + log_weights)
 
