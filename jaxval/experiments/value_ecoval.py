@@ -77,7 +77,7 @@ def play(
     """
     _check_memory(data, limit)
     x = np.asarray(data.dataset.x)
-    embed = ecoval.principal_components(key, x, _MAX_DIMENSIONS)
+    embed = ecoval.principal_components(key, x, _dimensions(len(x)))
     points = ecoval.Points(embed(x), np.asarray(data.dataset.y))
     later = _later(config, data, embed)
     game = _Ridge(data, embed)
@@ -109,6 +109,8 @@ def _extras(data: Data, fits, resampled, rows: _Values, later) -> dict[str, Any]
         "metrics": {
             "fits": len(fits),
             "resamples": len(resampled),
+            "mixture": fits[0].settings.mixture,
+            "dimensions": fits[0].clustering.centroids.shape[1],
             "hazards": [each._asdict() for each in told],
         },
     }
@@ -156,15 +158,31 @@ def _later(config, data: Data, embed) -> ecoval.Points | None:
     return ecoval.Points(embed(x), np.asarray(y))
 
 
-def _settings(rows: int) -> ecoval.Settings:
-    clusters = max(2, min(_MAX_CLUSTERS, rows // 10))
-    return ecoval.Settings(mixture=ecoval.Mixture(num_clusters=clusters))
+def _clusters(rows: int) -> int:
+    return max(2, min(_MAX_CLUSTERS, rows // 10))
+
+
+def _dimensions(rows: int) -> int:
+    """So many that a cluster of mean size can tell its own centroid and radius."""
+    return max(2, min(_MAX_DIMENSIONS, rows // _clusters(rows) - 2))
+
+
+def _settings(rows: int, dims: int) -> ecoval.Settings:
+    """The paper's mixture, with no more numbers a cluster than it has rows to fit."""
+    clusters = _clusters(rows)
+    mixtures = [
+        ecoval.Mixture(num_clusters=clusters, covariance="full"),
+        ecoval.Mixture(num_clusters=clusters, covariance="diag"),
+        ecoval.Mixture(num_clusters=clusters, covariance="spherical"),
+    ]
+    few = [each for each in mixtures if each.parameters(dims) <= rows / clusters]
+    return ecoval.Settings(mixture=[*few, mixtures[-1]][0])
 
 
 def _fits(key, config, game, points, context):
     """Fits to the rows as they are, `--seeds` of them, and fits to resamples."""
     again_key, bootstrap_key = jax.random.split(key)
-    settings, found = _settings(len(points.x)), []
+    settings, found = _settings(*points.x.shape), []
     total = config.seeds + config.resamples
     with context.progress("EcoVal, fits") as update:
 
@@ -293,12 +311,16 @@ def _found(key, data: Data, owners: _Values, worth, calls: int, extras) -> Found
     covariance = np.atleast_2d(np.cov(owners.resamples.T))
     sizes = data.dataset.sizes
     far = -davinz.discrepancy(untrained.similarity(data.dataset, data.x_valid))
+    shape = extras["metrics"]["mixture"].covariance
     fits = f"mean of {len(owners.fits)} fits" if len(owners.fits) > 1 else "one fit"
     return Found(
         found,
         intervals.rank_confidence(found, covariance),
         owners.noise,
-        how=f"EcoVal on principal components, {fits}, sums over each owner's rows",
+        how=(
+            f"EcoVal on principal components, {shape} covariances, {fits}, sums over "
+            "each owner's rows"
+        ),
         unit="minus the squared error of ridge regression on the validation rows",
         sampled=f"{count} bootstrap resamples of the rows",
         rivals={

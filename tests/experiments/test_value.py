@@ -16,7 +16,12 @@ import numpy as np
 import pytest
 
 from jaxval.experiments import __main__ as runner
-from jaxval.experiments import value, value_forecast, value_report
+from jaxval.experiments import (
+    value,
+    value_ecoval,
+    value_forecast,
+    value_report,
+)
 from jaxval.experiments.value_estimate import Found
 from jaxval.games import knn
 from jaxval.semivalues import exact, intervals, msr, permutation
@@ -272,6 +277,14 @@ def test_ecovals_error_bars_are_of_the_rows_not_of_refits(tmp_path):
     np.testing.assert_allclose(np.asarray(values.values), draws.mean(0))
     refits = draws.std(0, ddof=1) / np.sqrt(2)
     assert (np.asarray(values.stderr) > 100 * refits).all()
+
+
+@pytest.mark.parametrize("rows", [20, 80, 456, 900, 6000])
+def test_ecovals_clusters_are_fitted_with_no_more_numbers_than_rows(rows):
+    dims = value_ecoval._dimensions(rows)
+    mixture = value_ecoval._settings(rows, dims).mixture
+    assert mixture.parameters(dims) <= rows / mixture.num_clusters
+    assert mixture.covariance == ("full" if rows == 6000 else "spherical")
 
 
 def found_of(values, stderr, rivals, sampled="9 seeds"):
