@@ -77,6 +77,9 @@ def spearman(x: Num[np.ndarray, " n"], y: Num[np.ndarray, " n"]) -> Agreement:
       x: values of one method.
       y: values of another, player by player.
 
+    Raises:
+      ValueError: as of `pearson`.
+
     Example:
       >>> spearman(np.array([1.0, 2.0, 30.0]), np.array([1.0, 5.0, 6.0])).value
       1.0
@@ -111,6 +114,9 @@ def bootstrap_interval(
       statistic: `pearson`, `spearman`, or another function to an `Agreement`.
       num_resamples: of n players with replacement.
 
+    Raises:
+      ValueError: if the lengths differ, there are fewer than 2 players or no resample.
+
     Returns:
       The correlation of all players, and the 2.5 and 97.5 percentiles; NaN limits if
       no resample has a correlation.
@@ -125,6 +131,7 @@ def bootstrap_interval(
       Efron and Tibshirani, *An Introduction to the Bootstrap*, 1993, chapter 13.
     """
     x, y = _checked(x, y)
+    check(num_resamples >= 1, f"num_resamples must be at least 1; got {num_resamples}.")
     rows = np.asarray(jax.random.randint(key, (num_resamples, len(x)), 0, len(x)))
     drawn = np.array([statistic(x[i], y[i]).value for i in rows])
     drawn = drawn[np.isfinite(drawn)]
@@ -139,6 +146,14 @@ def top_overlap(
     x: Num[np.ndarray, " n"], y: Num[np.ndarray, " n"], count: int
 ) -> float:
     """The share of the `count` most valuable players that two methods have in common.
+
+    Args:
+      x: values of one method.
+      y: values of another, player by player.
+      count: players at the top of either; ties fall to the smaller row number.
+
+    Raises:
+      ValueError: if the lengths differ, or `count` is no number of players.
 
     Example:
       >>> top_overlap(np.array([3.0, 2.0, 1.0]), np.array([3.0, 1.0, 2.0]), 2)
@@ -155,6 +170,12 @@ def rank_stability(runs: Num[np.ndarray, "runs n"]) -> float:
 
     Args:
       runs: values, one run (seed, draw) a row.
+
+    Returns:
+      NaN if a run is constant: it has no order.
+
+    Raises:
+      ValueError: with fewer than two runs.
 
     Example:
       >>> rank_stability(np.array([[1.0, 2.0, 3.0], [1.0, 3.0, 5.0]]))

@@ -64,6 +64,14 @@ def steps_of(
 ) -> Int[np.ndarray, " steps"]:
     """About `num_steps` even steps from 0 to the fraction `stop` of the players.
 
+    Args:
+      num_players: of the game.
+      num_steps: fewer if there are fewer players.
+      stop: above 0 and at most 1.
+
+    Raises:
+      ValueError: if one is out of range.
+
     Example:
       >>> steps_of(10, 5).tolist()
       [0, 2, 4, 6, 8, 10]
@@ -95,6 +103,9 @@ def removal_curve(
       tie_break: as of `descending`.
       steps: players gone at each step; `steps_of(num_players)` when left out.
 
+    Raises:
+      ValueError: unless there is one finite value a player and steps are in range.
+
     Example:
       >>> size = Game(4, lambda mask: mask.sum() * 1.0)
       >>> removal_curve(size, np.arange(4.0), steps=np.array([0, 3])).scores.tolist()
@@ -124,6 +135,9 @@ def addition_curve(
       tie_break: as of `descending`.
       steps: players present at each step; `steps_of(num_players)` when left out.
 
+    Raises:
+      ValueError: as of `removal_curve`.
+
     Example:
       >>> size = Game(4, lambda mask: mask.sum() * 1.0)
       >>> addition_curve(size, np.arange(4.0), steps=np.array([0, 3])).scores.tolist()
@@ -139,6 +153,12 @@ def addition_curve(
 def area(curve: Curve | Band) -> float:
     """Mean height: the area under the curve divided by its width.
 
+    Args:
+      curve: of one draw, or the mean of many.
+
+    Raises:
+      ValueError: with a single step.
+
     Example:
       >>> area(Curve(np.array([0, 2]), np.array([1.0, 0.0])))
       0.5
@@ -151,6 +171,10 @@ def area(curve: Curve | Band) -> float:
 
 def area_between(upper: Curve | Band, lower: Curve | Band) -> float:
     """Mean height of one curve above another with the same steps.
+
+    Args:
+      upper: of the better method.
+      lower: of the other.
 
     Raises:
       ValueError: if the steps differ.
@@ -169,6 +193,9 @@ def area_between(upper: Curve | Band, lower: Curve | Band) -> float:
 
 def band(curves: Sequence[Curve]) -> Band:
     """Mean and standard error of the curves of several draws, step by step.
+
+    Args:
+      curves: with the same steps.
 
     Raises:
       ValueError: if there is no curve, or the steps differ.

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Num
 
-from jaxval._checks import check, same_length
+from jaxval._checks import check, finite, same_length
 from jaxval.evaluation.ranking import descending, mean_ranks
 
 __all__ = ["Detection", "detect", "two_means"]
@@ -88,11 +88,21 @@ def two_means(values: Num[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
     The exact optimum of 2-means on a line: of all cuts of the sorted values the one
     with the largest variance between the groups.
 
+    Args:
+      values: one a player.
+
+    Raises:
+      ValueError: if one is not finite.
+
     Example:
       >>> two_means(np.array([0.1, 5.0, 0.2, 5.1])).tolist()
       [True, False, True, False]
+
+    References:
+      Jiang et al., *OpenDataVal*, NeurIPS 2023.
     """
     values = np.asarray(values, float)
+    finite("values", values)
     if len(values) < 2 or np.ptp(values) == 0:
         return np.zeros(len(values), bool)
     ordered = np.sort(values - values.mean())

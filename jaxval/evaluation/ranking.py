@@ -22,6 +22,9 @@ def descending(
       tie_break: decides among equals, the largest first; the row number, the smallest
         first, when left out.
 
+    Raises:
+      ValueError: if a value is not finite, or the lengths differ.
+
     Example:
       >>> descending(np.array([1.0, 3.0, 3.0]), np.array([0.0, 0.1, 0.7])).tolist()
       [2, 1, 0]
@@ -36,6 +39,12 @@ def descending(
 
 def mean_ranks(values: Num[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
     """Ranks from 1, the smallest first; equals share the mean of their places.
+
+    Args:
+      values: one a player.
+
+    Raises:
+      ValueError: if one is not finite.
 
     Example:
       >>> mean_ranks(np.array([10.0, 20.0, 10.0])).tolist()

@@ -142,6 +142,9 @@ def from_estimator(
       >>> game = from_estimator(KNeighborsClassifier(1), data, data.x, data.y)
       >>> game.powerset_scores().tolist()
       [0.5, 0.5, 0.5, 1.0]
+
+    References:
+      Ghorbani and Zou, *Data Shapley*, ICML 2019 (the utility of a coalition).
     """
     same_length(x=dataset.x, y=dataset.y, owner=dataset.owner)
     same_length(x_valid=x_valid, y_valid=y_valid)
@@ -211,6 +214,10 @@ def to_shapiq(game: Game) -> Callable[[Bool[np.ndarray, "m n"]], Any]:
       >>> game = from_function(2, lambda mask: float(mask.sum()), jittable=False)
       >>> to_shapiq(game)(np.array([[True, True], [False, True]])).tolist()
       [2.0, 1.0]
+
+    References:
+      Muschalik et al., *shapiq: Shapley interactions for machine learning*, NeurIPS
+      2024.
     """
 
     def values(coalitions):
@@ -236,6 +243,10 @@ def from_shapiq(
     Example:
       >>> from_shapiq(lambda masks: masks.sum(axis=1), 2).powerset_scores().tolist()
       [0.0, 1.0, 1.0, 2.0]
+
+    References:
+      Muschalik et al., *shapiq: Shapley interactions for machine learning*, NeurIPS
+      2024.
     """
 
     check(num_players >= 1, f"num_players must be at least 1; got {num_players}.")

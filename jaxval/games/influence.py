@@ -242,6 +242,10 @@ def solved_influences(
       ... )
       >>> found.residual < 1e-6
       True
+
+    References:
+      Koh and Liang, ICML 2017, Eq. 2; Basu, Pope and Feizi, *Influence functions in
+      deep learning are fragile*, ICLR 2021.
     """
     positive("damping", damping, zero=True)
     positive("l2", l2, zero=True)
@@ -346,5 +350,8 @@ def influence_game(
       >>> game = influence_game(np.array([1.0, 2.0, 4.0]), np.array([0, 1, 0]))
       >>> game.powerset_scores().tolist()
       [0.0, 5.0, 2.0, 7.0]
+
+    References:
+      Koh et al., NeurIPS 2019, section 2.
     """
     return additive(influence(values, owner))

@@ -216,10 +216,20 @@ def seed_scores(
 def majority_share(y_valid: Num[Array, " v"] | Num[np.ndarray, " v"]) -> float:
     """The accuracy of always naming the commonest class: Data Shapley's v(nobody).
 
+    Args:
+      y_valid: class numbers.
+
+    Raises:
+      ValueError: if there are none.
+
     Example:
       >>> majority_share(np.array([0, 1, 1, 1]))
       0.75
+
+    References:
+      Ghorbani and Zou, *Data Shapley*, ICML 2019, and the code that came with it.
     """
+    check(len(y_valid) > 0, "y_valid is empty: no class is the commonest.")
     return float(np.unique(np.asarray(y_valid), return_counts=True)[1].max()) / len(
         y_valid
     )
