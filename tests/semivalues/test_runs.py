@@ -67,6 +67,51 @@ def test_resumed_to_the_bit(name, key, tmp_path):
     same(part.estimate, whole.estimate)
 
 
+def test_truncated_walks_on_the_host_resume_to_the_bit(key, tmp_path):
+    worth = lambda mask: float(np.tanh(mask @ np.arange(6.0)) + 0.5)
+    on_host, path = Game(6, worth, on_host=True), tmp_path / "run.npz"
+    method = truncated.estimator(6, permutations=4, patience=2, lanes=3)
+    options = {"every": 4, "save_seconds": 0.0}
+    whole = run_detailed(method, on_host, key, until=after(12), **options)
+    for steps in (4, 12):
+        part = run_detailed(
+            method, on_host, key, until=after(steps), checkpoint=path, **options
+        )
+    assert part.utility_calls == whole.utility_calls
+    same(part.state, whole.state)
+
+
+def settling(goal, start, mask):
+    """A fit by Newton's method for a root, which starts where the last one ended."""
+    start = jnp.ones(()) if start is None else start
+    target = 1.0 + goal @ mask.astype(goal.dtype)
+    step = lambda _, x: (x + target / x) / 2
+    root = jax.lax.fori_loop(0, 30, step, start.astype(goal.dtype))
+    return root, root
+
+
+def test_warm_walks_resume_to_the_bit_on_any_devices(key, tmp_path):
+    goal = float64(np.random.default_rng(0).random(6))
+    score = Partial(lambda goal, mask: settling(goal, None, mask)[1], goal)
+    warm = Game(6, score, fast_step=Partial(settling, goal))
+    path, options = tmp_path / "run.npz", {"every": 4, "save_seconds": 0.0}
+    method = METHODS["truncated"]
+    whole = run_detailed(method, warm, key, until=after(12), **options)
+    for steps in (4, 12):
+        part = run_detailed(
+            method, warm, key, until=after(steps), checkpoint=path, **options
+        )
+    same(part.state, whole.state)
+    four = run_detailed(
+        method, warm, key, until=after(12), mesh=device_mesh(), **options
+    )
+    same(four.state, whole.state)
+    lanes = truncated.estimator(6, permutations=4, patience=2, lanes=3)
+    many = run_detailed(lanes, warm, key, until=after(12), **options)
+    assert many.utility_calls == whole.utility_calls
+    np.testing.assert_allclose(many.estimate.values, whole.estimate.values, rtol=1e-12)
+
+
 @pytest.mark.parametrize("name", ["permutation", "truncated", "msr"])
 def test_one_device_or_four(name, key):
     one = run(METHODS[name], game(), key, until=after(16), every=8)
