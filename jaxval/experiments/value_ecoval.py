@@ -1,5 +1,6 @@
 """EcoVal on a person's own rows: clusters first, points and owners from them."""
 
+import time
 from typing import Any, NamedTuple
 
 import jax
@@ -9,7 +10,7 @@ from jaxtyping import Float
 
 from jaxval import ecoval
 from jaxval.datasets.tables import Table as Data
-from jaxval.experiments import untrained
+from jaxval.experiments import untrained, value_forecast
 from jaxval.experiments.contract import Context
 from jaxval.experiments.memory import GIB
 from jaxval.experiments.value_estimate import Found
@@ -182,7 +183,7 @@ def _settings(rows: int, dims: int) -> ecoval.Settings:
 def _fits(key, config, game, points, context):
     """Fits to the rows as they are, `--seeds` of them, and fits to resamples."""
     again_key, bootstrap_key = jax.random.split(key)
-    settings, found = _settings(*points.x.shape), []
+    settings, found, ended = _settings(*points.x.shape), [], []
     total = config.seeds + config.resamples
     with context.progress("EcoVal, fits") as update:
 
@@ -194,6 +195,10 @@ def _fits(key, config, game, points, context):
                 )
             )  # fmt: skip
             update(len(found), total)
+            ended.append(time.monotonic())
+            if len(ended) == 2:
+                # The first has paid for the compilation.
+                _foretell((total - 2) * (ended[1] - ended[0]), total, context)
             return found[-1]
 
         # Only the fits are kept: sums of owners and later rows are valued from them.
@@ -202,6 +207,14 @@ def _fits(key, config, game, points, context):
             refit(jax.random.fold_in(again_key, seed), points, None)
     resampled = slice(1, 1 + config.resamples)
     return [found[0], *found[resampled.stop :]], found[resampled]
+
+
+def _foretell(seconds: float, fits: int, context: Context) -> None:
+    if seconds > value_forecast.PATIENCE:
+        context.note(
+            f"note: {fits} fits, some {value_forecast.duration(seconds)}: give fewer "
+            "--resamples or --seeds, or fewer rows."
+        )
 
 
 class _Ridge:

@@ -90,6 +90,11 @@ def estimate(
     weigh = semivalue(config)
     method = _method(config, maker, players, context)
     play = _enumerated if method == "exact" else _sampled
+    for name in ("stderr", "budget", "seconds"):
+        if method == "exact" and getattr(config, name) is not None:
+            context.note(
+                f"note: --{name} has nothing to stop: nothing is sampled here."
+            )
     outcomes = []
     for seed in range(maker.seeds):
         title = f"{config.game}, seed {seed + 1} of {maker.seeds}"

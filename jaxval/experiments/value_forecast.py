@@ -14,9 +14,9 @@ from jaxval.semivalues import Estimator
 from jaxval.semivalues.estimator import Ends
 from jaxval.types import Game
 
-__all__ = ["calls_of", "duration", "forecast", "seconds_of_a_score"]
+__all__ = ["PATIENCE", "calls_of", "duration", "forecast", "seconds_of_a_score"]
 
-_PATIENCE = 180.0
+PATIENCE = 180.0
 """Seconds below which nobody needs a forecast."""
 
 _MANY_PLAYERS = 40
@@ -52,7 +52,7 @@ def forecast(
         return
     total = scores * seeds
     seconds = total * seconds_of_a_score(game, ordered=ordered)
-    if seconds > _PATIENCE:
+    if seconds > PATIENCE:
         advise(_line(config, total, seconds, classes))
 
 

@@ -226,6 +226,11 @@ def test_scores_are_counted_beforehand(estimator, calls):
     assert abs(found - calls) <= 0.05 * calls
 
 
+def test_an_option_that_stops_nothing_is_said_to(table, capsys):
+    assert run(table, "--game", "size", "--seconds", "5") == 0
+    assert "note: --seconds has nothing to stop" in capsys.readouterr().err
+
+
 def test_a_budget_below_all_coalitions_is_kept(table):
     config = value.Config(
         data=table, target="kind", owner="who", game="discrepancy", budget=5
