@@ -188,13 +188,17 @@ def _verdict(found: Found, known: dict[str, Agreement]) -> str:
             f"{said}), but this ranking is not known well enough to be compared: {why}."
         )
     said += f", 95% interval {low:.2f} to {high:.2f}): " if low == low else "): "
-    few = f"{len(found.values.values)} owners are too few to say"
+    owners = len(found.values.values)
     if value >= _ALIKE:
         same = "most of this ranking could be had from that alone"
-        return f"{said}{same}." if low > 0.5 else f"{said}{same}, though {few}."
+        doubt = "" if low > 0.5 else f", as far as {owners} owners can tell"
+        return f"{said}{same}{doubt}."
     if high < _ALIKE:
         return f"{said}the ranking says something that no simpler score says."
-    return f"{said}{few} whether the ranking says more than that."
+    return (
+        f"{said}{owners} owners are too few to say whether the ranking says more than "
+        "that."
+    )
 
 
 def _told_apart(found: Found) -> tuple[float, int]:
