@@ -93,7 +93,6 @@ def _truncated(num_players: int, tolerance: float, patience: int):
         band=truncated.relative_to_full(tolerance),
         patience=patience,
         permutations=_BLOCK,
-        lanes=_BLOCK,
         name=f"relative_to_full({tolerance})",
     )
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 import jaxval
 from jaxval.experiments.machine import timed
@@ -17,7 +18,7 @@ __all__ = ["kept", "kept_for"]
 Part = TypeVar("Part")
 
 
-def kept_for(folder: pathlib.Path | None, *arrays: np.ndarray) -> pathlib.Path | None:
+def kept_for(folder: pathlib.Path | None, *arrays: ArrayLike) -> pathlib.Path | None:
     """A folder of these data's own: what was computed from others is not found there.
 
     Args:
@@ -28,7 +29,7 @@ def kept_for(folder: pathlib.Path | None, *arrays: np.ndarray) -> pathlib.Path |
         return None
     digest = hashlib.sha256()
     for array in arrays:
-        digest.update(np.ascontiguousarray(array).tobytes())
+        digest.update(np.ascontiguousarray(np.asarray(array)).tobytes())
     return folder / digest.hexdigest()[:10]
 
 

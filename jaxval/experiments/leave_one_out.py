@@ -26,6 +26,7 @@ from jaxval.experiments.ground_truth import (
     retrained_leave_one_out,
 )
 from jaxval.experiments.kept import kept, kept_for
+from jaxval.games.seed_errors import over_seeds
 from jaxval.reporting import Column, Table, bar_chart
 
 SEED, HALVES = "one retraining seed", "ground truth, half to half"
@@ -185,10 +186,10 @@ def _report(config, split, values, draws, seconds) -> Result:
         "initialisation or seed, compilation included.",
     )
     names = [f"class {i}" for i in range(draws.shape[1])]
-    stderr = draws.std(0, ddof=1) / np.sqrt(len(draws))
+    mean, stderr, _ = over_seeds(draws.T)
     return Result(
         tables={"agreement": table, "values": _values(names, split, values, draws)},
-        chart=bar_chart(names, draws.mean(0), stderr, title="accuracy lost without"),
+        chart=bar_chart(names, mean, stderr, title="accuracy lost without"),
         metrics={
             "agreement": {c.name: list(c.values) for c in table.columns},
             "reliability": [each._asdict() for each in trust],
@@ -205,11 +206,10 @@ def _report(config, split, values, draws, seconds) -> Result:
 
 
 def _values(names, split, values, draws):
-    stderr = draws.std(0, ddof=1) / np.sqrt(len(draws))
     columns = [
         Column("contributor", names),
         Column("size", split.data.sizes),
-        Column("retrained", draws.mean(0), stderr),
+        Column("retrained", *over_seeds(draws.T)[:2]),
     ]
     columns += [Column(n, v.mean(0), shown=False) for n, v in values.items()]
     return Table(

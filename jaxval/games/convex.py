@@ -63,7 +63,7 @@ def logistic(
     strength: float = 1.0,
     metric: MetricFn = accuracy,
     all_classes: bool = False,
-    tolerance: float = 1e-5,
+    tolerance: float = 1e-4,
     batch_size: int = 1024,
 ) -> Game:
     r"""The game of multinomial logistic regression, Data Shapley's utility.

@@ -199,7 +199,7 @@ class _Conjugate(NamedTuple):
     count: Int[Array, ""]
 
 
-def _conjugate_gradients(curve, target, diagonal, accuracy=0.1, most=100):
+def _conjugate_gradients(curve, target, diagonal, accuracy=0.3, most=100):
     """`curve(v) = target`, to a share of the residual that Newton's method needs."""
     goal = accuracy**2 * jnp.sum(target**2 / diagonal)
 
