@@ -167,23 +167,17 @@ def _report(config, split, values, draws, seconds) -> Result:
         f"Leave-one-out on {config.data}: agreement with {config.seeds} retrainings",
         (
             Column("method", list(rows)),
-            Column("pearson", [r[:, 0].mean() for r in rows.values()]),
-            Column(
-                "pearson_sd", [_spread(r[:, 0]) for r in rows.values()], heading="sd"
-            ),
-            Column("spearman", [r[:, 1].mean() for r in rows.values()]),
-            Column(
-                "spearman_sd", [_spread(r[:, 1]) for r in rows.values()], heading="sd"
-            ),
-            Column("truth_pearson", [trust[0].half] * len(rows), heading="truth, p"),
-            Column("truth_spearman", [trust[1].half] * len(rows), heading="truth, s"),
+            Column("pearson", *_over_draws(rows, 0)),
+            Column("truth_pearson", [trust[0].half] * len(rows), heading="truth"),
+            Column("spearman", *_over_draws(rows, 1)),
+            Column("truth_spearman", [trust[1].half] * len(rows), heading="truth"),
             Column("seconds", [seconds.get(n, np.nan) for n in rows], digits=3),
         ),
-        f"Mean and deviation over {config.inits} initialisations (or retraining seeds, "
-        "each against the mean of the others). truth: how far the truth agrees "
-        "with itself, half of its seeds to the other half, by Pearson and Spearman. "
-        "Complexity and DAVINZ share a Gram matrix, counted for both. seconds: for one "
-        "initialisation or seed, compilation included.",
+        f"± one standard error over {config.inits} initialisations (or retraining "
+        "seeds, each against the mean of the others). truth: how far the truth agrees "
+        "with itself, half of its seeds to the other half. Complexity and DAVINZ share "
+        "a Gram matrix, counted for both. seconds: for one initialisation or seed, "
+        "compilation included.",
     )
     names = [f"class {i}" for i in range(draws.shape[1])]
     mean, stderr, _ = over_seeds(draws.T)
@@ -233,5 +227,7 @@ def _judgement(config, half, whole):
     )
 
 
-def _spread(column):
-    return column.std(ddof=1) if len(column) > 1 else np.nan
+def _over_draws(rows, which):
+    """Mean correlation of each method, and its standard error over the draws."""
+    found = [over_seeds(each[None, :, which]) for each in rows.values()]
+    return [f.scores[0] for f in found], [f.stderr[0] for f in found]
