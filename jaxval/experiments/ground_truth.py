@@ -51,9 +51,9 @@ def recipe_of(name: RecipeName, epochs: int) -> Recipe:
     """How the ground truth is trained; equal recipes share one compiled program.
 
     Args:
-      name: `adam`, 1e-3 and batches of 32, for so many epochs: as good a network at a
-        tenth of the price. `paper`, plain SGD in batches of 128 until the loss
-        settles, for 50 epochs at least and `epochs` at most (the paper: 1000).
+      name: `adam`, 1e-3 and batches of 32, for so many epochs. `paper`, plain SGD in
+        batches of 128 until the loss settles, for 50 epochs at least and `epochs` at
+        most (the paper: 1000).
       epochs: see above.
     """
     if name == "paper":

@@ -52,7 +52,7 @@ class Config:
     """Trainings of each coalition."""
     recipe: RecipeName = "adam"
     """`adam`: 1e-3, batches of 32. `paper`: plain SGD until the loss settles, which
-    takes some ten times as long (give it --epochs 1000)."""
+    takes many times as long (give it --epochs 1000)."""
     epochs: int = 20
     """Of each training, at most."""
     inits: int = 3
@@ -185,7 +185,7 @@ def _report(config, split, values, draws, seconds) -> Result:
         tables={"agreement": table, "values": _values(names, split, values, draws)},
         chart=bar_chart(names, mean, stderr, title="accuracy lost without"),
         metrics={
-            "agreement": {c.name: list(c.values) for c in table.columns},
+            "agreement": _columns(table),
             "reliability": [each._asdict() for each in trust],
             "seconds": seconds,
         },
@@ -225,6 +225,16 @@ def _judgement(config, half, whole):
         f"by Spearman and Brown's formula the mean of all of them has reliability "
         f"{whole:.2f}, so that no method can be expected to pass {np.sqrt(whole):.2f}."
     )
+
+
+def _columns(table) -> dict[str, list]:
+    found = {column.name: list(column.values) for column in table.columns}
+    errors = {
+        f"{column.name}_stderr": list(column.stderr)
+        for column in table.columns
+        if column.stderr is not None
+    }
+    return found | errors
 
 
 def _over_draws(rows, which):
