@@ -13,7 +13,7 @@ from jaxval.datasets.tables import Table as Data
 from jaxval.experiments import untrained, value_forecast
 from jaxval.experiments.contract import Context
 from jaxval.experiments.memory import GIB
-from jaxval.experiments.value_estimate import Found
+from jaxval.experiments.value_found import Found
 from jaxval.games import davinz
 from jaxval.games.kernel_regression import (
     negative_squared_error,

@@ -1,77 +1,42 @@
 """Values of a person's contributors: every coalition, or samples until it is enough."""
 
-import hashlib
-import pathlib
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import functools
+from typing import Any
 
-import jax
 import numpy as np
 from jaxtyping import Float
 
-from jaxval.datasets.tables import CLASSIFICATION, Table
-from jaxval.experiments import untrained, value_forecast
+from jaxval.datasets.tables import Table
+from jaxval.experiments import untrained
 from jaxval.experiments.contract import Context
+from jaxval.experiments.kept import kept
+from jaxval.experiments.value_found import (
+    Found,
+    name_of,
+    places_of,
+    semivalue,
+    without_errors,
+)
 from jaxval.experiments.value_games import Maker
+from jaxval.experiments.value_sampling import (
+    UNITS,
+    Seed,
+    folder_of,
+    foretell,
+    sampled,
+)
 from jaxval.games import davinz
 from jaxval.semivalues import (
-    Estimator,
     Outcome,
-    Status,
-    adjusted,
     exact,
-    intervals,
-    least_squares,
-    msr,
     permutation,
     run_detailed,
     stopping,
-    truncated,
     weights,
 )
 from jaxval.types import Game, PRNGKey, ValueEstimate
 
-__all__ = ["Found", "estimate", "name_of", "places", "semivalue", "without_errors"]
-
-_DEFAULT_UNITS = 200
-"""Units after which sampling stops when nothing else was said."""
-
-_LEAST_UNITS = 30
-"""Units below which no standard error is believed."""
-
-
-class Found(NamedTuple):
-    """What was found out about the players.
-
-    Attributes:
-      values: with standard errors.
-      sure: row by column, how surely one is worth more than the other.
-      sampling: standard errors from the choice of coalitions alone (of EcoVal, from
-        its own randomness); zeros if exact, NaN if unknown.
-      how: in words, how the values were found.
-      unit: of the scores.
-      sampled: what the error bars are over.
-      drawn_once: what is random but was not repeated, so that nothing is known of the
-        errors; empty otherwise.
-      rivals: values of simpler scores.
-      worth: scores of nobody and of everybody, where they are known.
-      utility_calls: coalitions scored, over all seeds.
-      draws: values under each seed, one a row.
-      extras: further tables and metrics.
-    """
-
-    values: ValueEstimate
-    sure: Float[np.ndarray, "n n"]
-    sampling: Float[np.ndarray, " n"]
-    how: str
-    unit: str
-    sampled: str
-    rivals: dict[str, Float[np.ndarray, " n"]]
-    worth: tuple[float, float] | None
-    utility_calls: int
-    draws: Float[np.ndarray, "seeds n"]
-    extras: dict[str, Any]
-    drawn_once: str = ""
+__all__ = ["estimate"]
 
 
 def estimate(
@@ -89,7 +54,7 @@ def estimate(
     players = len(table.owner_names)
     weigh = semivalue(config)
     method = _method(config, maker, players, context)
-    play = _enumerated if method == "exact" else _sampled
+    play = _enumerated if method == "exact" else sampled
     for name in ("stderr", "budget", "seconds"):
         if method == "exact" and getattr(config, name) is not None:
             context.note(
@@ -122,25 +87,6 @@ def estimate(
     )
 
 
-def without_errors(
-    found: ValueEstimate,
-) -> tuple[ValueEstimate, Float[np.ndarray, "n n"]]:
-    """The same values with nothing known about their errors or their ranks."""
-    unknown = np.full_like(np.asarray(found.values, float), np.nan)
-    return found._replace(stderr=unknown), np.full((len(unknown),) * 2, np.nan)
-
-
-def semivalue(config: Any) -> weights.Weights:
-    """The weights that `--semivalue` names."""
-    return {
-        "shapley": weights.shapley,
-        "banzhaf": weights.banzhaf,
-        "weighted-banzhaf": weights.weighted_banzhaf(config.probability),
-        "beta": weights.beta(config.alpha, config.beta),
-        "leave-one-out": weights.leave_one_out,
-    }[config.semivalue]
-
-
 def _method(config, maker, players, context) -> str:
     """The estimator that `--estimator` names, or the one that suits."""
     if config.semivalue == "leave-one-out":
@@ -169,21 +115,20 @@ def _method(config, maker, players, context) -> str:
     return "antithetic"
 
 
-class _Seed(NamedTuple):
-    """One seed's outcome, and the values of the discrepancy within its game."""
-
-    outcome: Outcome
-    far: Float[np.ndarray, " n"] | None
-    worth: tuple[float, float] | None
-
-
 def _enumerated(key, config, table, maker, seed, method, weigh, context, update):
     del key, method
+    # Each seed may have trained for minutes: a killed run keeps those it had finished.
+    score = functools.partial(_scored, config, table, maker, seed, weigh, context)
+    folder = folder_of(context.scratch, table)
+    return kept(folder, f"seed-{seed}", lambda: score(update))[0]
+
+
+def _scored(config, table, maker, seed, weigh, context, update) -> Seed:
     played = maker.make(seed, update)
     if seed == 0:
         few = weigh is weights.leave_one_out
         players = played.game.num_players
-        _foretell(
+        foretell(
             config, table, played.game, players + 1 if few else 2**players, maker.seeds,
             context, ordered=False,
         )  # fmt: skip
@@ -191,7 +136,7 @@ def _enumerated(key, config, table, maker, seed, method, weigh, context, update)
     values, worth, calls = _exact_values(played.game, weigh, progress)
     far = None if played.far is None else _exact_values(played.far, weigh, None)[0]
     known = ValueEstimate(values, np.zeros_like(values), np.full(values.shape, calls))
-    return _Seed(Outcome(known, None, calls, calls, 0.0, None), far, worth)
+    return Seed(Outcome(known, None, calls, calls, 0.0, None), far, worth)
 
 
 def _exact_values(game: Game, weigh, progress):
@@ -203,125 +148,7 @@ def _exact_values(game: Game, weigh, progress):
     return exact.from_table(scores, weigh), ends, len(scores)
 
 
-def _sampled(key, config, table, maker, seed, method, weigh, context, update):
-    played = maker.make(seed, None)
-    estimator = _ESTIMATORS[method](played.game.num_players, weigh)
-    rule, cap = _rule(config)
-    options = {"until": rule, "every": maker.every}
-    if seed == 0 and config.seconds is None:
-        _foretell(
-            config, table, played.game, _calls(config, estimator, played.game),
-            maker.seeds, context, ordered=method in _ORDERED,
-        )  # fmt: skip
-    outcome = run_detailed(
-        estimator,
-        played.game,
-        jax.random.fold_in(key, seed),
-        checkpoint=_checkpoint(context.scratch, table, seed),
-        tag=f"{config.game}, seed {seed}",
-        progress=lambda status: update(*_standing(status, cap)),
-        **options,
-    )
-    far = None
-    if played.far is not None:
-        # The same orders: what is left of the values is then the complexity's part.
-        steps = outcome.steps
-        options["until"] = lambda status: status.steps >= steps
-        again = run_detailed(
-            estimator, played.far, jax.random.fold_in(key, seed), **options
-        )
-        far = np.asarray(again.estimate.values)
-    return _Seed(outcome, far, None)
-
-
-_ESTIMATORS: dict[str, Callable[..., Estimator]] = {
-    "permutation": permutation.estimator,
-    "antithetic": permutation.antithetic,
-    "quasi-random": permutation.quasi_random,
-    "stratified": permutation.stratified,
-    "truncated": lambda n, weigh: truncated.estimator(n),
-    "msr": msr.estimator,
-    "adjusted": adjusted.estimator,
-    "least-squares": lambda n, weigh: (
-        least_squares.kernel_shap(n)
-        if weigh is weights.shapley
-        else least_squares.kernel_banzhaf(n)
-    ),
-}
-
-
-def _calls(config, estimator: Estimator, game: Game) -> int:
-    """Scores that will be asked for, with one seed, as far as that is known."""
-    if config.budget is not None:
-        return config.budget
-    units = _LEAST_UNITS if config.stderr is not None else _DEFAULT_UNITS
-    return value_forecast.calls_of(estimator, game.num_players, units)
-
-
-def _foretell(config, table: Table, game: Game, scores, seeds, context, *, ordered):
-    classes = table.task == CLASSIFICATION
-    value_forecast.forecast(
-        config, game, scores, seeds, ordered=ordered, classes=classes,
-        advise=context.note,
-    )  # fmt: skip
-
-
-_ORDERED = ("permutation", "antithetic", "quasi-random", "stratified", "truncated")
-"""Estimators that score the prefixes of orders."""
-
-_UNITS = {
-    "permutation": "orders",
-    "antithetic": "pairs of orders",
-    "quasi-random": "blocks of orders",
-    "stratified": "blocks of orders",
-    "truncated": "orders",
-    "msr": "coalitions",
-    "adjusted": "coalitions",
-}
-
-
-def _rule(config) -> tuple[stopping.Rule, int]:
-    """When to stop, and the number of scores or units that progress counts towards."""
-    rules = []
-    if config.stderr is not None:
-        rules.append(stopping.stderr_below(config.stderr))
-    if config.budget is not None:
-        rules.append(stopping.budget(config.budget))
-    if config.seconds is not None:
-        rules.append(stopping.time_limit(config.seconds))
-    if not rules:
-        rules = [stopping.ranks_stable(), stopping.units(_DEFAULT_UNITS)]
-    return stopping.any_of(*rules), config.budget or 0
-
-
-def _standing(status: Status, budget: int) -> tuple[int, int, str]:
-    """How far a run has come, and how its estimate is settling."""
-    units = int(np.min(status.estimate.counts))
-    values, errors = status.estimate.values, np.asarray(status.estimate.stderr)
-    worst = float(np.max(np.nan_to_num(errors, nan=np.inf)))
-    order = np.argsort(-np.asarray(values))
-    sure = intervals.rank_confidence(status.estimate, status.covariance)
-    settled = int((sure[order[:-1], order[1:]] > 0.95).sum())
-    text = f"error {worst:.2g}, {settled}/{len(order) - 1} places settled"
-    if budget:
-        return min(status.utility_calls, budget), budget, text
-    return units, max(units, _DEFAULT_UNITS), text
-
-
-def _checkpoint(
-    scratch: pathlib.Path | None, table: Table, seed: int
-) -> pathlib.Path | None:
-    """A file for this seed *and* these data: edited data start afresh."""
-    if scratch is None:
-        return None
-    scratch.mkdir(parents=True, exist_ok=True)
-    digest = hashlib.sha256()
-    for array in (*table.dataset, table.x_valid, table.y_valid):
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return scratch / f"{digest.hexdigest()[:10]}-seed-{seed}.npz"
-
-
-def _together(outcomes: list[_Seed], method: str):
+def _together(outcomes: list[Seed], method: str):
     """The mean over seeds, its error, the surety of the ranks, the sampling's part."""
     estimates = [each.outcome.estimate for each in outcomes]
     draws = np.stack([np.asarray(e.values, float) for e in estimates])
@@ -343,29 +170,6 @@ def _together(outcomes: list[_Seed], method: str):
     return mean, places_of(mean, covariance), sampling
 
 
-def places_of(found: ValueEstimate, covariance) -> Float[np.ndarray, "n n"]:
-    """How surely row is worth more than column."""
-    return intervals.rank_confidence(found, covariance)
-
-
-def places(
-    sure: Float[np.ndarray, "n n"], confidence: float = 0.95
-) -> tuple[np.ndarray, np.ndarray]:
-    """The best and the worst place in the ranking that each player may have.
-
-    A player is surely behind all those who are worth more with that confidence (each
-    comparison by itself), and surely ahead of those who are worth less.
-
-    Example:
-      >>> best, worst = places(np.array([[0.5, 0.99], [0.01, 0.5]]))
-      >>> best.tolist(), worst.tolist()
-      ([1, 2], [1, 2])
-    """
-    best = 1 + (sure > confidence).sum(0)
-    worst = len(sure) - (sure > confidence).sum(1)
-    return best, worst
-
-
 def _words(config, method: str, players: int) -> str:
     name = name_of(config)
     if config.semivalue == "leave-one-out":
@@ -375,17 +179,6 @@ def _words(config, method: str, players: int) -> str:
     return f"{name} values by {method} sampling"
 
 
-def name_of(config: Any) -> str:
-    """The semi-value in words."""
-    return {
-        "shapley": "Shapley",
-        "banzhaf": "Banzhaf",
-        "weighted-banzhaf": f"Banzhaf({config.probability:g})",
-        "beta": f"Beta({config.alpha:g}, {config.beta:g})",
-        "leave-one-out": "Leave-one-out",
-    }[config.semivalue]
-
-
 def _sampled_over(config, seeds, method, players, outcomes) -> str:
     parts = []
     if seeds > 1:
@@ -393,7 +186,7 @@ def _sampled_over(config, seeds, method, players, outcomes) -> str:
         parts.append(f"{seeds} {what}")
     if method != "exact":
         counts = [int(np.min(each.outcome.estimate.counts)) for each in outcomes]
-        unit = _UNITS.get(method, "units")
+        unit = UNITS.get(method, "units")
         parts.append(f"{min(counts)} {unit}{' each' if seeds > 1 else ''}")
     return ", ".join(parts)
 

@@ -9,7 +9,7 @@ from jaxval.datasets.tables import Table as Data
 from jaxval.evaluation import Agreement, spearman
 from jaxval.experiments.contract import Result
 from jaxval.experiments.ranking import ranks
-from jaxval.experiments.value_estimate import Found, name_of, places
+from jaxval.experiments.value_found import Found, name_of, places
 from jaxval.reporting import Column, Table, bar_chart
 from jaxval.reporting.plots import COLOURS, bars
 

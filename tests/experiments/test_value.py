@@ -19,10 +19,12 @@ from jaxval.experiments import __main__ as runner
 from jaxval.experiments import (
     value,
     value_ecoval,
+    value_estimate,
     value_forecast,
     value_report,
 )
-from jaxval.experiments.value_estimate import Found
+from jaxval.experiments.contract import SILENT
+from jaxval.experiments.value_found import Found
 from jaxval.games import knn
 from jaxval.semivalues import exact, intervals, msr, permutation
 from jaxval.types import Game, ValueEstimate
@@ -440,7 +442,7 @@ def test_a_killed_run_goes_on_to_the_same_file(tmp_path):
     victim = subprocess.Popen([*command, str(tmp_path / "killed")], **quiet)
     scratch = tmp_path / "killed" / "value"
     deadline = time.monotonic() + 120
-    while not list(scratch.glob("*.partial/*.npz")) and victim.poll() is None:
+    while not list(scratch.glob("*.partial/*/*.npz")) and victim.poll() is None:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     assert victim.poll() is None, "the run was over before it could be killed"
@@ -456,3 +458,14 @@ def test_a_killed_run_goes_on_to_the_same_file(tmp_path):
     (other,) = (tmp_path / "whole" / "value").glob("*/values.csv")
     assert one.read_bytes() == other.read_bytes()
     assert not list(scratch.glob("*.partial"))
+
+
+def test_a_finished_seed_is_not_enumerated_again(tmp_path, monkeypatch):
+    path = write(tmp_path / "few.csv", rows_of(60, owners=3))
+    config = value.Config(data=path, target="kind", owner="who", game="knn", seeds=1)
+    context = dataclasses.replace(SILENT, scratch=tmp_path / "partial")
+    first = value.run(config, context)
+    forbidden = lambda *args, **kwargs: pytest.fail("scored again")
+    monkeypatch.setattr(value_estimate, "_scored", forbidden)
+    again = value.run(config, context)
+    np.testing.assert_array_equal(first.arrays["draws"], again.arrays["draws"])
