@@ -215,10 +215,11 @@ def _values(names, split, values, draws):
 
 def _judgement(config, half, whole):
     if not half > 0:
+        how = f"correlate at {half:.2f}" if half == half else "are not comparable"
         return (
-            f"The halves of the {config.seeds} retraining seeds correlate at "
-            f"{half:.2f}: this ground truth is noise, and no method can be judged by "
-            "it. Raise --seeds, --epochs or --sizes."
+            f"The halves of the {config.seeds} retraining seeds {how}: this ground "
+            "truth is noise, and no method can be judged by it. Raise --seeds, "
+            "--epochs or --sizes."
         )
     return (
         f"The halves of the {config.seeds} retraining seeds correlate at {half:.2f}; "
