@@ -7,7 +7,15 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["check", "finite", "groups", "positive", "same_features", "same_length"]
+__all__ = [
+    "check",
+    "class_numbers",
+    "finite",
+    "groups",
+    "positive",
+    "same_features",
+    "same_length",
+]
 
 
 def check(condition: bool | np.bool_, message: str) -> None:
@@ -84,3 +92,18 @@ def groups(name: str, owner: Any, *, at_least: int = 1) -> int:
         "compare.",
     )
     return int(sizes.size)
+
+
+def class_numbers(name: str, y: Any) -> np.ndarray:
+    """Raise unless `y` holds class numbers, one a row.
+
+    Returns:
+      `y` as NumPy.
+    """
+    y = np.asarray(y)
+    check(
+        y.ndim == 1 and np.issubdtype(y.dtype, np.integer) and y.min(initial=0) >= 0,
+        f"{name} must hold class numbers 0, 1, ... as integers; got shape {y.shape} of "
+        f"{y.dtype}, the least {y.min(initial=0)}.",
+    )
+    return y

@@ -58,3 +58,9 @@ def test_bad_arguments_are_named():
         batching.batched_map(lambda x: x, jnp.arange(3), chunk_size=0)
     with pytest.raises(ValueError, match="inputs is empty"):
         batching.batched_map(lambda x: x, jnp.zeros((0, 2)), chunk_size=2)
+
+
+def test_calls_of_many_sizes_share_few_programs():
+    sizes = [batching._rounded(count) for count in range(1, 65)]
+    assert all(n <= size < 1.25 * n + 1 for n, size in enumerate(sizes, start=1))
+    assert len(set(sizes)) <= 20

@@ -19,6 +19,7 @@ from jaxtyping import Array, Bool, Float, Int, Num
 
 from jaxval._checks import (
     check,
+    class_numbers,
     finite,
     groups,
     positive,
@@ -102,7 +103,7 @@ def logistic(
     positive("strength", strength)
     positive("tolerance", tolerance)
     check(batch_size >= 1, f"batch_size must be at least 1; got {batch_size}.")
-    labels, valid = _classes("y", data.y), _classes("y_valid", y_valid)
+    labels, valid = class_numbers("y", data.y), class_numbers("y_valid", y_valid)
     arrays = _logistic_arrays(data, labels, x_valid, valid, strength)
     rules = _Rules(metric, tolerance, all_classes)
     return Game(
@@ -337,13 +338,3 @@ def _check(data, x_valid, y_valid):
     for name, array in arrays.items():
         finite(name, array)
     return groups("owner", data.owner)
-
-
-def _classes(name, y):
-    y = np.asarray(y)
-    check(
-        y.ndim == 1 and np.issubdtype(y.dtype, np.integer) and y.min(initial=0) >= 0,
-        f"{name} must hold class numbers 0, 1, ... as integers; got shape {y.shape} of "
-        f"{y.dtype}, the least {y.min(initial=0)}.",
-    )
-    return y

@@ -13,7 +13,14 @@ import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Array, Bool, Float, Int, Num
 
-from jaxval._checks import check, finite, positive, same_features, same_length
+from jaxval._checks import (
+    check,
+    class_numbers,
+    finite,
+    positive,
+    same_features,
+    same_length,
+)
 from jaxval.precision import float64, in_double
 from jaxval.semivalues.point_fits import (
     LogisticArrays,
@@ -147,8 +154,8 @@ def with_class_rule(
     References:
       Ghorbani and Zou, *Data Shapley*, ICML 2019, and its released code.
     """
-    pool_labels = _labels("pool_labels", pool_labels)
-    point_labels = _labels("point_labels", point_labels)
+    pool_labels = class_numbers("pool_labels", pool_labels)
+    point_labels = class_numbers("point_labels", point_labels)
     shape = len(pool_labels), len(point_labels)
     known = sizes(point_scores)
     check(
@@ -279,7 +286,7 @@ def logistic(
     """
     _check_parts(pool, points, valid, "classes")
     for name, (_, y) in {"pool": pool, "points": points, "valid": valid}.items():
-        _labels(f"{name} classes", y)
+        class_numbers(f"{name} classes", y)
     positive("strength", strength)
     positive("tolerance", tolerance)
     _check_numbers(len(pool[0]), len(points[0]), batch_size)
@@ -377,16 +384,6 @@ def _check_parts(pool, points, valid, target):
         check(len(x) > 0, f"{name} is empty: it must have at least one row.")
         finite(f"{name} inputs", x)
     same_features(**{f"{name} inputs": x for name, (x, _) in parts.items()})
-
-
-def _labels(name, y):
-    y = np.asarray(y)
-    check(
-        y.ndim == 1 and np.issubdtype(y.dtype, np.integer) and y.min(initial=0) >= 0,
-        f"{name} must hold class numbers 0, 1, ... as integers; got shape {y.shape} of "
-        f"{y.dtype}, the least {y.min(initial=0)}.",
-    )
-    return y
 
 
 def _check_numbers(num_pool, num_points, batch_size):
