@@ -26,8 +26,8 @@ import numpy as np
 from jax.scipy.linalg import solve_triangular
 
 from jaxval import datasets, linalg, models
+from jaxval.execution.precision import float64, in_double
 from jaxval.kernels import readouts, tangent
-from jaxval.precision import float64, in_double
 from jaxval.types import Dataset
 
 

@@ -16,8 +16,9 @@ import os
 import pathlib
 import time
 
-from jaxval.experiments import contract, ecoval
+from jaxval.experiments import ecoval
 from jaxval.reporting.tables import to_text
+from jaxval.runner import contract
 
 MINUTES = 10
 

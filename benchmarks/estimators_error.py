@@ -17,8 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
+from jaxval.coalitions.game import Game
+from jaxval.execution.precision import double, float64
 from jaxval.games import analytic, kernel_regression
-from jaxval.precision import double, float64
 from jaxval.semivalues import (
     Ends,
     adjusted,
@@ -29,7 +30,6 @@ from jaxval.semivalues import (
     truncated,
     weights,
 )
-from jaxval.types import Game
 
 PLAYERS, KEYS = 12, 40
 BUDGETS = (132, 264, 528, 1056, 2112)

@@ -16,8 +16,8 @@ import time
 import numpy as np
 from sklearn.datasets import load_digits
 
-from jaxval.discrepancy import kernel_sums, median_distance, rbf_ladder
 from jaxval.games import davinz
+from jaxval.kernels.mmd import kernel_sums, median_distance, rbf_ladder
 from jaxval.semivalues import exact
 
 PLAYERS, ROWS = 20, 1200

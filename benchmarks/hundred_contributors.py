@@ -91,8 +91,8 @@ def _network(params, x):
 
 
 def davinz_game(found):
-    from jaxval.discrepancy import kernel_sums, median_distance, rbf_ladder
     from jaxval.games import davinz
+    from jaxval.kernels.mmd import kernel_sums, median_distance, rbf_ladder
 
     owner = owners()
     whole = davinz.complexity(
@@ -126,7 +126,7 @@ def write(path, estimate, outcome):
 
 
 def value(options):
-    from jaxval.batching import device_mesh
+    from jaxval.execution.parallel import device_mesh
     from jaxval.semivalues import permutation, run_detailed, stopping
 
     options.out.mkdir(parents=True, exist_ok=True)

@@ -121,7 +121,8 @@ def leave_one_out():
     """Ten one-class contributors of digits, 100 epochs, 3 seeds: under 3 minutes."""
     import jax
 
-    from jaxval import masks, models
+    from jaxval import models
+    from jaxval.coalitions import masks
     from jaxval.games.retraining import seed_scores
     from jaxval.training import Recipe, from_module
 
@@ -163,7 +164,7 @@ def jaxval_logistic(permutations):
     from sklearn.linear_model import LogisticRegression
 
     from jaxval import Dataset, semivalues
-    from jaxval.games.convex import logistic
+    from jaxval.games.linear_models import logistic
 
     x, y, x_valid, y_valid = points()
     game = logistic(Dataset(x, y, np.arange(100)), x_valid, y_valid)

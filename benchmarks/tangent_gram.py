@@ -21,7 +21,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxval import models
-from jaxval.kernels import layer_capture, neural_tangents_engine, readouts, tangent
+from jaxval.kernels import readouts, tangent
+from jaxval.kernels.layers import capture as layer_capture
+from jaxval.kernels.neural_tangents import engine as neural_tangents_engine
 
 
 class Problem(NamedTuple):

@@ -10,28 +10,30 @@ from typing import Any
 __version__ = "0.1.0"
 
 _MODULES = (
-    "batching",
+    "attribution",
+    "coalitions",
     "datasets",
-    "discrepancy",
+    "distributional",
     "ecoval",
     "evaluation",
+    "execution",
     "games",
     "kernels",
     "linalg",
-    "masks",
+    "linear_models",
     "models",
-    "precision",
     "reporting",
     "semivalues",
     "training",
     "types",
+    "valuation",
 )
 _NAMES = {
     "Dataset": "types",
-    "Game": "types",
-    "LeaveOneOut": "types",
+    "Game": "coalitions",
+    "LeaveOneOut": "coalitions",
     "ValueEstimate": "types",
-    "combine": "types",
+    "combine": "coalitions",
 }
 
 __all__ = [*_MODULES, *_NAMES]  # noqa: PLE0604

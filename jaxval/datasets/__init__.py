@@ -35,7 +35,7 @@ from jaxval.datasets.splits import (
     random_owners,
     shuffled,
 )
-from jaxval.datasets.tables import CLASSIFICATION, REGRESSION, Table, read_table
+from jaxval.datasets.tabular.table import CLASSIFICATION, REGRESSION, Table, read_table
 
 __all__ = [
     "CIFAR10_MEAN",

@@ -246,7 +246,7 @@ def openml(
     x, y = (np.asarray(part) for part in fetched)
     require(
         x.dtype.kind in "fiub",
-        f"{name_or_id!r} is not all numbers; save it as CSV and use datasets.tables.",
+        f"{name_or_id!r} is not all numbers; save it as CSV and use datasets.tabular.",
     )
     if shape is not None:
         x = x.reshape(-1, *shape)

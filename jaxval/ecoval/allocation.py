@@ -30,7 +30,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Num
 
 from jaxval.ecoval.share_rules import ShareRule, equal_where_unsafe
-from jaxval.precision import in_double
+from jaxval.execution.precision import in_double
 
 __all__ = [
     "FULL",

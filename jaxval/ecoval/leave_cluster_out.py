@@ -9,8 +9,8 @@ from jax.tree_util import Partial
 from jaxtyping import Float, Int
 
 from jaxval._checks import check
-from jaxval.precision import double
-from jaxval.types import Game
+from jaxval.coalitions.game import Game
+from jaxval.execution.precision import double
 
 __all__ = ["ClusterValues", "grouped", "leave_cluster_out", "leave_out_values"]
 

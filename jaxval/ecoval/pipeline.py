@@ -28,6 +28,13 @@ import numpy as np
 from jaxtyping import Int, Num
 
 from jaxval._checks import check, finite, same_length
+from jaxval.coalitions.game import Game
+from jaxval.distributional.regressions import (
+    Predict,
+    ValueModel,
+    cross_validated,
+    ridge,
+)
 from jaxval.ecoval.allocation import FULL, Allocation, Members, Terms, allocate
 from jaxval.ecoval.clusters import (
     Clustering,
@@ -44,14 +51,8 @@ from jaxval.ecoval.leave_cluster_out import (
 )
 from jaxval.ecoval.representative_values import Semivalue, truncated_permutations
 from jaxval.ecoval.share_rules import ShareRule, equal_where_unsafe
-from jaxval.precision import float64
-from jaxval.semivalues.value_models import (
-    Predict,
-    ValueModel,
-    cross_validated,
-    ridge,
-)
-from jaxval.types import Game, PRNGKey, ValueEstimate
+from jaxval.execution.precision import float64
+from jaxval.types import PRNGKey, ValueEstimate
 
 __all__ = [
     "ClusterGame",

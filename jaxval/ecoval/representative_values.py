@@ -7,8 +7,9 @@ from collections.abc import Callable
 import numpy as np
 
 from jaxval._checks import check, positive
+from jaxval.coalitions.game import Game
 from jaxval.semivalues import permutation, run_detailed, runs, stopping, truncated
-from jaxval.types import Game, PRNGKey, ValueEstimate
+from jaxval.types import PRNGKey, ValueEstimate
 
 __all__ = ["Semivalue", "permutations", "truncated_permutations"]
 

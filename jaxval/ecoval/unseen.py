@@ -19,7 +19,7 @@ import numpy as np
 from jaxval._checks import finite
 from jaxval.ecoval.allocation import FULL, Allocation, Members, Terms, allocate
 from jaxval.ecoval.pipeline import Fitted, Points, members
-from jaxval.precision import float64
+from jaxval.execution.precision import float64
 
 __all__ = ["members_of", "unseen_values"]
 

@@ -7,11 +7,13 @@ import numpy as np
 from jaxtyping import Float, Int, Num
 
 from jaxval._checks import positive
+from jaxval.coalitions.game import Game
+from jaxval.distributional import utilities as point_scores
+from jaxval.distributional.utilities import PointScores
 from jaxval.ecoval.pipeline import ClusterGame, Points, Utility
-from jaxval.games import convex, kernel_regression
-from jaxval.semivalues import point_scores
-from jaxval.semivalues.point_scores import PointScores
-from jaxval.types import Dataset, Game
+from jaxval.games import kernel_regression
+from jaxval.games import linear_models as convex
+from jaxval.types import Dataset
 
 __all__ = ["ClosedForm", "closed_form", "logistic"]
 

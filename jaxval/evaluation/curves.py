@@ -15,9 +15,9 @@ import numpy as np
 from jaxtyping import Float, Int, Num
 
 from jaxval._checks import check, finite
+from jaxval.coalitions.game import Game
 from jaxval.evaluation.ranking import descending
-from jaxval.precision import double
-from jaxval.types import Game
+from jaxval.execution.precision import double
 
 __all__ = [
     "Band",

@@ -9,7 +9,7 @@ An experiment is one module of this package, `NAME.py`, with three things in it:
   it is doing through `context` (`note`, `progress`), which is silent from Python, and
   keeps checkpoints of long work in `context.scratch` where there is one. It raises
   `ValueError` (or `OSError`) with a message for people when the input is at fault.
-- `Result` (`jaxval.experiments.contract`): tables, metrics, arrays, a picture.
+- `Result` (`jaxval.runner.contract`): tables, metrics, arrays, a picture.
 
 The first line of the module's docstring is its line in the list of experiments, and its
 name in `EXPERIMENTS` is all the registration there is. `__main__.py` parses, calls,
@@ -37,5 +37,11 @@ A whole experiment:
         return Result(tables={"values": table}, metrics={"largest": max(sizes)})
 """
 
-EXPERIMENTS = ("quickstart", "value", "example_data", "leave_one_out", "ecoval")
-"""Modules of this package that the command line knows, in the order of its list."""
+EXPERIMENTS = {
+    "quickstart": "jaxval.experiments.quickstart",
+    "value": "jaxval.valuation.command",
+    "example_data": "jaxval.valuation.example_data",
+    "leave_one_out": "jaxval.experiments.leave_one_out",
+    "ecoval": "jaxval.experiments.ecoval",
+}
+"""Names on the command line to modules, in the order of the list."""

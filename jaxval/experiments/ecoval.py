@@ -16,12 +16,13 @@ import jax
 import numpy as np
 
 from jaxval import ecoval, evaluation
+from jaxval.distributional import regressions as value_models
 from jaxval.evaluation.curves import steps_of
-from jaxval.experiments import ecoval_data, ecoval_methods
-from jaxval.experiments.contract import SILENT, Context, Result
-from jaxval.experiments.ecoval_report import Drawn, report
-from jaxval.experiments.kept import kept, kept_for
-from jaxval.semivalues import value_models
+from jaxval.experiments.parts import deals as ecoval_data
+from jaxval.experiments.parts import point_methods as ecoval_methods
+from jaxval.experiments.parts.curves import Drawn, report
+from jaxval.runner.cache import kept, kept_for
+from jaxval.runner.contract import SILENT, Context, Result
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

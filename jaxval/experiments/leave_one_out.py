@@ -16,18 +16,18 @@ import numpy as np
 
 from jaxval import datasets, models
 from jaxval.evaluation import pearson, spearman, split_half_reliability
-from jaxval.experiments import leave_one_out_methods as methods
-from jaxval.experiments.contract import SILENT, Context, Result
-from jaxval.experiments.ground_truth import (
+from jaxval.evaluation.replicates import over_seeds
+from jaxval.experiments.parts import methods
+from jaxval.experiments.parts.truth import (
     Dealt,
     RecipeName,
     key_of,
     recipe_of,
     retrained_leave_one_out,
 )
-from jaxval.experiments.kept import kept, kept_for
-from jaxval.games.seed_errors import over_seeds
 from jaxval.reporting import Column, Table, bar_chart
+from jaxval.runner.cache import kept, kept_for
+from jaxval.runner.contract import SILENT, Context, Result
 
 SEED, HALVES = "one retraining seed", "ground truth, half to half"
 

@@ -15,11 +15,12 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxval import datasets, models
-from jaxval.experiments import ground_truth, untrained
-from jaxval.experiments.contract import SILENT, Context, Result
-from jaxval.experiments.machine import timed
+from jaxval.experiments.parts import truth as ground_truth
 from jaxval.experiments.quickstart_report import Findings, Scores, report
+from jaxval.games import at_initialisation as untrained
 from jaxval.games.davinz import Davinz
+from jaxval.runner.contract import SILENT, Context, Result
+from jaxval.runner.machine import timed
 from jaxval.semivalues import exact
 
 

@@ -5,13 +5,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from jaxval import masks
+from jaxval.coalitions import masks
 from jaxval.evaluation import spearman
-from jaxval.experiments import ground_truth
-from jaxval.experiments.contract import Result
-from jaxval.experiments.ranking import beats_next, mean_and_stderr, ranks
+from jaxval.evaluation.ranking import beats_next, ranks
+from jaxval.evaluation.replicates import mean_and_stderr
+from jaxval.experiments.parts import truth as ground_truth
 from jaxval.reporting import Column, Table, bar_chart
 from jaxval.reporting.plots import COLOURS, bars, grouped_bars
+from jaxval.runner.contract import Result
 from jaxval.semivalues import exact, weights
 
 __all__ = ["Findings", "Scores", "report"]

@@ -3,14 +3,12 @@
 from jaxval.games import (
     analytic,
     complexity,
-    convex,
     custom,
     davinz,
-    influence,
     kernel_regression,
     knn,
+    linear_models,
     retraining,
-    seed_errors,
     size,
     volume,
 )
@@ -18,14 +16,12 @@ from jaxval.games import (
 __all__ = [
     "analytic",
     "complexity",
-    "convex",
     "custom",
     "davinz",
-    "influence",
     "kernel_regression",
     "knn",
+    "linear_models",
     "retraining",
-    "seed_errors",
     "size",
     "volume",
 ]

@@ -17,9 +17,9 @@ from jaxtyping import Array, Bool, Float, Num
 from scipy.special import gammaln, logsumexp
 
 from jaxval._checks import check
+from jaxval.coalitions.game import Game
+from jaxval.execution.precision import float64, in_double
 from jaxval.linalg import additive_table, pairwise_table
-from jaxval.precision import float64, in_double
-from jaxval.types import Game
 
 __all__ = [
     "UnanimitySum",

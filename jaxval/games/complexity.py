@@ -17,8 +17,10 @@ import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int, Num
 
-from jaxval import masks
 from jaxval._checks import check, finite, groups, positive, same_length
+from jaxval.coalitions import masks
+from jaxval.coalitions.game import Game, LeaveOneOut
+from jaxval.execution.precision import float64, in_double
 from jaxval.linalg import (
     Statistics,
     additive_statistics,
@@ -36,8 +38,6 @@ from jaxval.linalg import (
 )
 from jaxval.linalg.quadratic import half_energies
 from jaxval.linalg.regulariser import RegulariserWarning
-from jaxval.precision import float64, in_double
-from jaxval.types import Game, LeaveOneOut
 
 __all__ = [
     "RegulariserWarning",
@@ -347,7 +347,7 @@ def complexity_of_forms(
 
     Args:
       forms: $\hat y_i^\top (\Theta_{ii} + \zeta I)^{-1} \hat y_i$ of each owner, as
-        from `jaxval.kernels.blocks.owner_quadratic_forms`.
+        from `jaxval.kernels.approximations.blocks.owner_quadratic_forms`.
       sizes: rows of each owner.
       empty: $v(\emptyset)$.
 

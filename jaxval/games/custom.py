@@ -12,7 +12,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Num
 
 from jaxval._checks import check, finite, groups, same_features, same_length
-from jaxval.types import Dataset, Game, Mask, ScoreFn
+from jaxval.coalitions.game import Game
+from jaxval.types import Dataset, Mask, ScoreFn
 
 __all__ = [
     "CachedScores",

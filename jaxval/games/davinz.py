@@ -25,14 +25,8 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int, Num
 
 from jaxval._checks import check, positive
-from jaxval.discrepancy import (
-    LADDER,
-    KernelSums,
-    kernel_sums,
-    median_distance,
-    mmd_from_totals,
-    rbf_ladder,
-)
+from jaxval.coalitions.game import Game, combine
+from jaxval.execution.precision import float64, in_double
 from jaxval.games.complexity import (
     RegulariserWarning,
     complexity,
@@ -40,9 +34,16 @@ from jaxval.games.complexity import (
     complexity_of_forms,
     residual,
 )
+from jaxval.kernels.mmd import (
+    LADDER,
+    KernelSums,
+    kernel_sums,
+    median_distance,
+    mmd_from_totals,
+    rbf_ladder,
+)
 from jaxval.linalg import additive_table, pairwise_table
-from jaxval.precision import float64, in_double
-from jaxval.types import Dataset, Game, combine
+from jaxval.types import Dataset
 
 __all__ = [
     "Davinz",
@@ -235,7 +236,7 @@ def discrepancy(
     r"""$v(S) = \mathrm{MMD}(S, T)$ of a coalition's rows to the target sample.
 
     Args:
-      sums: see `jaxval.discrepancy.kernel_sums`.
+      sums: see `jaxval.kernels.mmd.kernel_sums`.
       unbiased: leave the diagonal out of the means; the biased estimate (paper and
         released code) makes small coalitions look far away.
       root: MMD, not its square; 0 where an unbiased square is negative.

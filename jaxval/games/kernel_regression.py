@@ -22,11 +22,11 @@ from jax.scipy.linalg import cho_solve, solve_triangular
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int, Num
 
-from jaxval import masks
 from jaxval._checks import check, finite, groups, positive, same_length
+from jaxval.coalitions import masks
+from jaxval.coalitions.game import Game, LeaveOneOut
+from jaxval.execution.precision import float64, in_double
 from jaxval.linalg import check_positive_definite, cholesky, masked_solve, member_table
-from jaxval.precision import float64, in_double
-from jaxval.types import Game, LeaveOneOut
 
 __all__ = [
     "accuracy",

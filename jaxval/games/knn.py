@@ -21,8 +21,8 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Bool, Float, Int, Num
 
 from jaxval._checks import check, finite, groups, positive, same_length
-from jaxval.precision import double, float64, in_double
-from jaxval.types import Game
+from jaxval.coalitions.game import Game
+from jaxval.execution.precision import double, float64, in_double
 
 __all__ = [
     "knn",

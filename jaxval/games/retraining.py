@@ -29,8 +29,9 @@ from jaxval._checks import (
     same_features,
     same_length,
 )
-from jaxval.batching import batched_map
-from jaxval.games.seed_errors import ScoreEstimate, over_seeds
+from jaxval.coalitions.game import Game
+from jaxval.evaluation.replicates import ScoreEstimate, over_seeds
+from jaxval.execution.parallel import batched_map
 from jaxval.training import (
     MetricFn,
     Network,
@@ -42,7 +43,7 @@ from jaxval.training import (
     run_bytes,
     train,
 )
-from jaxval.types import Dataset, Game, PRNGKey
+from jaxval.types import Dataset, PRNGKey
 
 __all__ = ["SeedScores", "majority_share", "retraining", "seed_scores"]
 
@@ -63,8 +64,8 @@ def retraining(
     r"""The game that pays a coalition what a network learns from its data.
 
     The score is the mean over training seeds. `seed_scores`, with the same arguments,
-    gives them one by one or with their standard error, and `games.seed_errors` gives
-    values with theirs.
+    gives them one by one or with their standard error, and `evaluation.replicates`
+    gives values with theirs.
 
     Args:
       key: of the initial parameters and the order of the minibatches.

@@ -6,9 +6,9 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Int
 
 from jaxval._checks import groups
+from jaxval.coalitions.game import Game
+from jaxval.execution.precision import float64, in_double
 from jaxval.linalg import additive_table
-from jaxval.precision import float64, in_double
-from jaxval.types import Game
 
 __all__ = ["log_size", "size"]
 

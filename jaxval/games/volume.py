@@ -18,9 +18,9 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int
 
 from jaxval._checks import check, finite, groups, positive, same_length
+from jaxval.coalitions.game import Game
+from jaxval.execution.precision import float64, in_double
 from jaxval.linalg import cholesky
-from jaxval.precision import float64, in_double
-from jaxval.types import Game
 
 __all__ = ["robust_volume", "standardise", "volume"]
 

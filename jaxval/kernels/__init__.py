@@ -2,13 +2,10 @@
 
 from jaxval.kernels import (
     approximations,
-    banded,
-    blocks,
     gradient_engine,
-    infinite_width,
-    neural_tangents_engine,
+    mmd,
+    neural_tangents,
     pairwise,
-    projection,
     readouts,
     spectra,
     tangent,
@@ -16,13 +13,10 @@ from jaxval.kernels import (
 
 __all__ = [
     "approximations",
-    "banded",
-    "blocks",
     "gradient_engine",
-    "infinite_width",
-    "neural_tangents_engine",
+    "mmd",
+    "neural_tangents",
     "pairwise",
-    "projection",
     "readouts",
     "spectra",
     "tangent",

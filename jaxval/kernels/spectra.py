@@ -14,8 +14,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxval._checks import check, finite, positive
+from jaxval.execution.precision import double, float64
 from jaxval.linalg.regulariser import RegulariserWarning
-from jaxval.precision import double, float64
 
 __all__ = [
     "Eigensystem",

@@ -13,11 +13,13 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Num
 
 from jaxval._checks import check, same_length
-from jaxval.kernels import layer_check, layer_memory, row_blocks
 from jaxval.kernels import readouts as _readouts
-from jaxval.kernels.layer_engine import Problem, contract_rows, represent_rows
-from jaxval.kernels.layer_memory import MemoryEstimate
-from jaxval.kernels.layer_routes import Arithmetic
+from jaxval.kernels import row_blocks
+from jaxval.kernels.layers import check as layer_check
+from jaxval.kernels.layers import plan as layer_memory
+from jaxval.kernels.layers.engine import Problem, contract_rows, represent_rows
+from jaxval.kernels.layers.plan import MemoryEstimate
+from jaxval.kernels.layers.routes import Arithmetic
 from jaxval.kernels.readouts import Readout
 from jaxval.types import ApplyFn, Params
 
@@ -269,7 +271,7 @@ def _check_fits(plan, memory_limit):
         f"the Gram matrix would take about {gib(plan.peak)} (itself {gib(plan.gram)}, "
         f"inputs and cotangents {gib(plan.stored)}, work {gib(plan.work)}, in blocks "
         f"of {plan.block_size}) and memory_limit is {gib(limit)}. Raise memory_limit, "
-        "lower block_size, or approximate: kernels.blocks, kernels.projection."
+        "lower block_size, or approximate: kernels.approximations."
     )
 
 

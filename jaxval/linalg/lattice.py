@@ -13,9 +13,9 @@ import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float
 
+from jaxval.execution.precision import in_double
 from jaxval.linalg.quadratic import Targets, cholesky
 from jaxval.linalg.statistics import Statistics
-from jaxval.precision import in_double
 
 __all__ = [
     "additive_table",

@@ -24,8 +24,8 @@ from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float, Int
 
 from jaxval._checks import check, groups, positive, same_length
+from jaxval.execution.precision import float64, in_double
 from jaxval.linalg.quadratic import Targets, cholesky, half_energies
-from jaxval.precision import float64, in_double
 
 __all__ = ["leave_owners_out", "leave_parts_out", "size_order"]
 

@@ -7,7 +7,7 @@ from jax.scipy.linalg import cho_solve, solve_triangular
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxval._checks import groups
-from jaxval.precision import in_double
+from jaxval.execution.precision import in_double
 
 __all__ = [
     "check_positive_definite",

@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxval._checks import groups, same_length
+from jaxval.execution.precision import double, float64, in_double
 from jaxval.linalg.quadratic import Targets, cholesky, half_energies
-from jaxval.precision import double, float64, in_double
 
 __all__ = [
     "Statistics",

@@ -1,27 +1,22 @@
-"""Semi-values: weights, exact enumeration, and estimators with true error bars.
-
-`semivalues.value_models`, regressions on values, is imported by its own name: it brings
-scikit-learn along.
-"""
+"""Semi-values: weights, exact enumeration, and estimators with true error bars."""
 
 from jaxval.semivalues import (
     adjusted,
-    distributional,
     exact,
     intervals,
     least_squares,
     msr,
     orders,
     permutation,
-    point_scores,
     stopping,
     truncated,
     weights,
 )
 from jaxval.semivalues.checkpoint import CheckpointError
-from jaxval.semivalues.estimator import Ends, Estimator
+from jaxval.semivalues.estimator import Estimator
 from jaxval.semivalues.runs import Outcome, merge, run, run_detailed
 from jaxval.semivalues.stopping import Status
+from jaxval.types import Ends
 
 __all__ = [
     "CheckpointError",
@@ -30,7 +25,6 @@ __all__ = [
     "Outcome",
     "Status",
     "adjusted",
-    "distributional",
     "exact",
     "intervals",
     "least_squares",
@@ -38,7 +32,6 @@ __all__ = [
     "msr",
     "orders",
     "permutation",
-    "point_scores",
     "run",
     "run_detailed",
     "stopping",

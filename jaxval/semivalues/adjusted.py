@@ -19,13 +19,13 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Bool, Float
 
 from jaxval._checks import check, positive
-from jaxval.precision import float64, in_double
+from jaxval.execution.precision import float64, in_double
 from jaxval.semivalues import coalitions as _coalitions
 from jaxval.semivalues import estimator as _estimator
 from jaxval.semivalues import weights as _weights
 from jaxval.semivalues.coalitions import Design, Scored
-from jaxval.semivalues.estimator import Ends, Estimator, Units
-from jaxval.types import ValueEstimate
+from jaxval.semivalues.estimator import Estimator, Units
+from jaxval.types import Ends, ValueEstimate
 
 __all__ = ["Basis", "State", "estimator", "linear", "quadratic"]
 

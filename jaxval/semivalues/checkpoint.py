@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxval.precision import float64
-from jaxval.types import Game, PRNGKey
+from jaxval.coalitions.game import Game
+from jaxval.execution.precision import float64
+from jaxval.types import PRNGKey
 
 __all__ = ["CheckpointError", "Loaded", "identity", "load", "save"]
 

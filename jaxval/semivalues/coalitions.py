@@ -20,11 +20,11 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxval._checks import check
-from jaxval.precision import float64, in_double
+from jaxval.coalitions.game import Game
+from jaxval.execution.precision import float64, in_double
 from jaxval.semivalues import weights as _weights
-from jaxval.semivalues.estimator import Ends
 from jaxval.semivalues.orders import shuffles
-from jaxval.types import Game, PRNGKey
+from jaxval.types import Ends, PRNGKey
 
 __all__ = [
     "Design",

@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jaxval.precision import in_double
-from jaxval.types import Game, PRNGKey, Scalar, ValueEstimate
+from jaxval.coalitions.game import Game
+from jaxval.execution.precision import in_double
+from jaxval.types import Ends, PRNGKey, ValueEstimate
 
 __all__ = [
     "MAX_COVARIANCE",
-    "Ends",
     "Estimator",
     "Units",
     "covariance",
@@ -31,18 +31,6 @@ __all__ = [
 
 MAX_COVARIANCE = 256
 """Players up to which the covariance of the units is kept."""
-
-
-class Ends(NamedTuple):
-    r"""What every estimator may lean on: two scores, asked for once a run.
-
-    Attributes:
-      empty: $v(\emptyset)$.
-      full: $v(N)$.
-    """
-
-    empty: Scalar | float
-    full: Scalar | float
 
 
 class Estimator(NamedTuple):

@@ -14,11 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxval import masks
 from jaxval._checks import check
-from jaxval.precision import double
+from jaxval.coalitions import masks
+from jaxval.coalitions.game import Game
+from jaxval.execution.precision import double
 from jaxval.semivalues import weights as _weights
-from jaxval.types import Game, ValueEstimate
+from jaxval.types import ValueEstimate
 
 __all__ = [
     "MAX_PLAYERS",

@@ -16,11 +16,12 @@ from jax.scipy.linalg import cho_solve
 from jaxtyping import Array, Float, Int
 
 from jaxval._checks import check
-from jaxval.precision import float64, in_double
+from jaxval.coalitions.game import Game
+from jaxval.execution.precision import float64, in_double
 from jaxval.semivalues import coalitions as _coalitions
 from jaxval.semivalues.coalitions import Scored
-from jaxval.semivalues.estimator import Ends, Estimator
-from jaxval.types import Game, PRNGKey, ValueEstimate
+from jaxval.semivalues.estimator import Estimator
+from jaxval.types import Ends, PRNGKey, ValueEstimate
 
 __all__ = ["State", "kernel_banzhaf", "kernel_shap"]
 

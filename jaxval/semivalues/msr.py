@@ -10,13 +10,14 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int
 
 from jaxval._checks import check
-from jaxval.precision import float64, in_double
+from jaxval.coalitions.game import Game
+from jaxval.execution.precision import float64, in_double
 from jaxval.semivalues import coalitions as _coalitions
 from jaxval.semivalues import weights as _weights
 from jaxval.semivalues.coalitions import Design, Scored
-from jaxval.semivalues.estimator import Ends, Estimator
+from jaxval.semivalues.estimator import Estimator
 from jaxval.semivalues.permutation import Walk, from_units
-from jaxval.types import Game, PRNGKey, ValueEstimate
+from jaxval.types import Ends, PRNGKey, ValueEstimate
 
 __all__ = ["State", "estimator", "plain"]
 

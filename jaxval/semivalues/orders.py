@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from jaxval._checks import check
-from jaxval.precision import in_double
+from jaxval.execution.precision import in_double
 from jaxval.types import PRNGKey
 
 __all__ = ["Draw", "antithetic", "orthogonal", "rotations", "shuffles", "uniform"]

@@ -11,14 +11,15 @@ import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int
 
-from jaxval import masks
 from jaxval._checks import check
-from jaxval.precision import float64, in_double
+from jaxval.coalitions import masks
+from jaxval.coalitions.game import Game
+from jaxval.execution.precision import float64, in_double
 from jaxval.semivalues import estimator as _estimator
 from jaxval.semivalues import orders as _orders
 from jaxval.semivalues import weights as _weights
-from jaxval.semivalues.estimator import Ends, Estimator, Units
-from jaxval.types import Game
+from jaxval.semivalues.estimator import Estimator, Units
+from jaxval.types import Ends
 
 __all__ = ["Walk", "antithetic", "estimator", "quasi_random", "stratified", "walk"]
 

@@ -21,11 +21,12 @@ from jax.tree_util import Partial
 from jaxtyping import Float
 
 from jaxval._checks import check
-from jaxval.precision import double
+from jaxval.coalitions.game import Game
+from jaxval.execution.precision import double
 from jaxval.semivalues import checkpoint as _checkpoint
-from jaxval.semivalues.estimator import Ends, Estimator
+from jaxval.semivalues.estimator import Estimator
 from jaxval.semivalues.stopping import Rule, Status
-from jaxval.types import Game, PRNGKey, ValueEstimate
+from jaxval.types import Ends, PRNGKey, ValueEstimate
 
 __all__ = ["Outcome", "ends", "merge", "run", "run_detailed"]
 

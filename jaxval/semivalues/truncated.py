@@ -15,14 +15,15 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxval._checks import check, positive
-from jaxval.precision import in_double
+from jaxval.coalitions.game import Game
+from jaxval.execution.precision import in_double
 from jaxval.semivalues import estimator as _estimator
 from jaxval.semivalues import orders as _orders
 from jaxval.semivalues import permutation
 from jaxval.semivalues import truncated_walks as walks
-from jaxval.semivalues.estimator import Ends, Estimator, Units
+from jaxval.semivalues.estimator import Estimator, Units
 from jaxval.semivalues.truncated_walks import Drawn
-from jaxval.types import Game, PRNGKey
+from jaxval.types import Ends, PRNGKey
 
 __all__ = [
     "Bias",
@@ -178,9 +179,9 @@ def data_shapley(
 ) -> Estimator:
     r"""Data Shapley's own truncation: within 1% of $v(N)$, six scores in a row.
 
-    Together with the game of the same name, `games.convex.data_shapley`, whose scores
-    follow its rules for missing classes and for nobody, this is its released code,
-    except that the band lies around $v(N)$ itself and not around the mean of 100
+    Together with the game of the same name, `games.linear_models.data_shapley`, whose
+    scores follow its rules for missing classes and for nobody, this is its released
+    code, except that the band lies around $v(N)$ itself and not around the mean of 100
     bootstrapped test scores, whose expectation that is. When to stop is `run`'s
     business.
 

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxval.semivalues.estimator import Ends
-from jaxval.types import Game
+from jaxval.coalitions.game import Game
+from jaxval.types import Ends
 
 __all__ = ["Drawn", "cut", "default_lanes", "in_lanes", "on_host"]
 

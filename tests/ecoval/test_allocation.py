@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracles_ecoval import algorithm_1
+from oracles.ecoval import algorithm_1
 
 from jaxval.ecoval import (
     FULL,
@@ -16,7 +16,7 @@ from jaxval.ecoval import (
     allocate,
     share_rules,
 )
-from jaxval.precision import float64
+from jaxval.execution.precision import float64
 
 RULES = (
     share_rules.as_in_the_paper,

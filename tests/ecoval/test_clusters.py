@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from oracles_ecoval import blobs
+from oracles.ecoval import blobs
 
 from jaxval.ecoval import Mixture, clusters, gaussian_mixture, principal_components
 

@@ -3,7 +3,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from jaxval.experiments import ecoval, ecoval_data, ecoval_paired
+from jaxval.experiments import ecoval
+from jaxval.experiments.parts import comparisons as ecoval_paired
+from jaxval.experiments.parts import deals as ecoval_data
 from jaxval.reporting.plots import save_picture
 
 TINY = ecoval.Config(

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from jaxval.experiments import leave_one_out as study
-from jaxval.experiments import leave_one_out_methods as methods
-from jaxval.experiments.contract import SILENT
+from jaxval.experiments.parts import methods
+from jaxval.runner.contract import SILENT
 
 
 def test_correlations_against_the_mean_of_the_seeds():

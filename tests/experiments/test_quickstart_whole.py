@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from jaxval import models
-from jaxval.discrepancy import median_distance
 from jaxval.experiments import quickstart
+from jaxval.kernels.mmd import median_distance
 
 
 def jacobian_and_outputs(config, key):

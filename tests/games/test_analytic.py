@@ -1,7 +1,7 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracles_games import shapley, subsets
+from oracles.games import shapley, subsets
 
 from jaxval.games import analytic
 

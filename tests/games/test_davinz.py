@@ -4,13 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracles_games import complexity as complexity_oracle
-from oracles_games import mmd as mmd_oracle
-from oracles_games import subsets
+from oracles.games import complexity as complexity_oracle
+from oracles.games import mmd as mmd_oracle
+from oracles.games import subsets
 
-from jaxval import masks
-from jaxval.discrepancy import kernel_sums, rbf_ladder
+from jaxval.coalitions import masks
 from jaxval.games import davinz
+from jaxval.kernels.mmd import kernel_sums, rbf_ladder
 from jaxval.types import Dataset
 
 SIZES = (5, 2, 4, 3)

@@ -2,9 +2,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracles_games import subsets
+from oracles.games import subsets
 
-from jaxval import masks
+from jaxval.coalitions import masks
 from jaxval.games import kernel_regression as kr
 
 OWNER = np.array([0, 1, 1, 2, 0, 3, 3, 2])

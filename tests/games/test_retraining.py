@@ -7,10 +7,12 @@ import optax
 import pytest
 from scipy import stats
 
-from jaxval import batching, masks, models
+from jaxval import models
+from jaxval.coalitions import masks
+from jaxval.evaluation.replicates import leave_one_out, seed_values
+from jaxval.execution import parallel as batching
+from jaxval.execution.precision import double
 from jaxval.games.retraining import majority_share, retraining, seed_scores
-from jaxval.games.seed_errors import leave_one_out, seed_values
-from jaxval.precision import double
 from jaxval.semivalues import exact, weights
 from jaxval.training import (
     Recipe,

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from oracles_games import subsets
+from oracles.games import subsets
 
 from jaxval.games import size, volume
 

@@ -7,7 +7,7 @@ import pytest
 
 from jaxval import linalg
 from jaxval.kernels import spectra
-from jaxval.kernels.approximations import approximation_error
+from jaxval.kernels.approximations.error import approximation_error
 
 
 def gram(n=9, rank=12):

@@ -1,11 +1,12 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import oracles_kernels as nets
 import pytest
+from oracles import kernels as nets
 
-from jaxval.batching import device_mesh
-from jaxval.kernels import gradient_engine, layer_capture, readouts, tangent
+from jaxval.execution.parallel import device_mesh
+from jaxval.kernels import gradient_engine, readouts, tangent
+from jaxval.kernels.layers import capture as layer_capture
 
 Y = np.arange(nets.ROWS) % nets.CLASSES
 READOUTS = {"own": (readouts.own_logit,), "trace": readouts.trace(nets.CLASSES)}

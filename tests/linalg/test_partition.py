@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from jaxval import linalg
+from jaxval.execution.precision import double, float64
 from jaxval.linalg.partition import _square, size_order
-from jaxval.precision import double, float64
 
 ZETA = 0.1
 

@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracles_semivalues import five_player_tables, table_game
+from oracles.semivalues import five_player_tables, table_game
 
-from jaxval import masks
+from jaxval.coalitions import masks
+from jaxval.coalitions.game import Game
 from jaxval.semivalues import (
     Ends,
     adjusted,
@@ -22,7 +23,6 @@ from jaxval.semivalues import (
     truncated,
     weights,
 )
-from jaxval.types import Game
 
 N = 5
 SEMIVALUES = {

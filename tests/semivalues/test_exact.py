@@ -5,12 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.tree_util import Partial
-from oracles_semivalues import semivalue, shapley_by_orders
+from oracles.semivalues import semivalue, shapley_by_orders
 from test_weights import NAMED
 
-from jaxval import masks
+from jaxval.coalitions import masks
+from jaxval.coalitions.game import Game
 from jaxval.semivalues import exact, weights
-from jaxval.types import Game
 
 
 def curved(n=5, seed=0):

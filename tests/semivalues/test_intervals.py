@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from jax.tree_util import Partial
 
-from jaxval import masks
+from jaxval.coalitions import masks
+from jaxval.coalitions.game import Game
 from jaxval.semivalues import exact, intervals, orders, permutation
-from jaxval.semivalues.estimator import Ends
-from jaxval.types import Game, ValueEstimate
+from jaxval.types import Ends, ValueEstimate
 
 PLAYERS = 8
 

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from jax.tree_util import Partial
 
-from jaxval.batching import device_mesh
-from jaxval.precision import float64
+from jaxval.coalitions.game import Game
+from jaxval.execution.parallel import device_mesh
+from jaxval.execution.precision import float64
 from jaxval.semivalues import (
     CheckpointError,
     adjusted,
@@ -23,7 +24,6 @@ from jaxval.semivalues import (
     run_detailed,
     truncated,
 )
-from jaxval.types import Game
 
 METHODS = {
     "permutation": permutation.estimator(6),

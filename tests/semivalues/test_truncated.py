@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from jaxval import masks
-from jaxval.games import convex
-from jaxval.games.convex import logistic
+from jaxval.coalitions import masks
+from jaxval.coalitions.game import Game
+from jaxval.games import linear_models as convex
+from jaxval.games.linear_models import logistic
 from jaxval.semivalues import Ends, run_detailed, stopping, truncated
 from jaxval.training import negative
 from jaxval.training.losses import cross_entropy
-from jaxval.types import Dataset, Game
+from jaxval.types import Dataset
 
 
 def saturating(n=12, *, fast=False, host=False):

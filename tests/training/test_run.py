@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from jaxval import models
-from jaxval.precision import double
+from jaxval.execution.precision import double
 from jaxval.training import (
     Recipe,
     cross_entropy,

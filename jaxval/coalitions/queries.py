@@ -1,0 +1,1 @@
+"""Asking a game: compiled once, in double precision, every score checked."""

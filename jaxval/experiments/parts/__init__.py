@@ -1,0 +1,1 @@
+"""Parts that studies share: deals, ground truth, methods, tables."""

@@ -1,0 +1,1 @@
+"""The layer engine: products of per-sample gradients that are never formed."""

@@ -1,0 +1,226 @@
+r"""One forward and one backward pass that keep every weight's inputs and cotangents.
+
+The traced network is run with a zero added after each use of a weight, and to each leaf
+that is no weight: the gradient with respect to these zeros is the cotangent $b_{ip}$,
+or the leaf's own gradient. Samples are mapped over, so they cannot mix.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Num
+
+from jaxval._checks import check
+from jaxval.kernels import readouts as _readouts
+from jaxval.kernels.gradient_engine import float_leaves
+from jaxval.kernels.layers.pooling import bind_pooling_fast
+from jaxval.kernels.layers.routes import Arithmetic, gradient_rows, operations
+from jaxval.kernels.layers.trace import Network, Use, evaluate, trace, weight_uses
+from jaxval.kernels.layers.weights import Rows, Weight, Window
+from jaxval.types import ApplyFn, Params, ReadoutFn
+
+__all__ = ["capture", "represent", "sample_network"]
+
+_STORED = 4
+"""A gradient is stored where it is at most so many times what it is made of."""
+
+
+def represent(
+    apply_fn: ApplyFn,
+    params: Params,
+    functions: tuple[ReadoutFn, ...],
+    x: Num[Array, "n ..."],
+    y: Num[Array, "n ..."] | None,
+    arithmetic: Arithmetic = Arithmetic(),  # noqa: B008
+) -> Rows:
+    """What the Gram matrix needs to know of a block of samples.
+
+    Args:
+      apply_fn: parameters and a batch of inputs to a batch of outputs.
+      params: the parameters.
+      functions: the readouts.
+      x: inputs, one a row.
+      y: targets, one a row, or `None`.
+      arithmetic: how stored gradients are computed.
+    """
+    gradients, weights = capture(apply_fn, params, functions, x, y)
+    features = [g.reshape(len(x), -1) for g in gradients]
+    stored = [weight for weight in weights if _worth_storing(weight)]
+    features += [gradient_rows(weight, arithmetic) for weight in stored]
+    return Rows(
+        jnp.concatenate(features, 1) if features else None,
+        tuple(weight for weight in weights if not _worth_storing(weight)),
+    )
+
+
+def capture(
+    apply_fn: ApplyFn,
+    params: Params,
+    functions: tuple[ReadoutFn, ...],
+    x: Num[Array, "n ..."],
+    y: Num[Array, "n ..."] | None,
+) -> tuple[list[Array], list[Weight]]:
+    """Gradients of the leaves that are no weights, and what is left at the weights.
+
+    For the arguments see `represent`.
+    """
+    leaves, rebuild = float_leaves(params)
+    network = sample_network(apply_fn, leaves, rebuild, x)
+    uses = weight_uses(network, len(leaves))
+    one = lambda xi, yi: _capture(network, leaves, uses, functions, xi, yi)
+    return jax.vmap(one)(x, y)
+
+
+def sample_network(
+    apply_fn: ApplyFn, leaves: list[Array], rebuild: Callable[..., Params], x: Any
+) -> Network:
+    """The network's equations for one sample of `x`, a batch of one."""
+    check(
+        len(leaves) > 0, "params has no leaf of real numbers: nothing to differentiate."
+    )
+
+    def alone(leaves, xi):
+        outputs = apply_fn(rebuild(leaves), xi[None])
+        check(
+            getattr(outputs, "ndim", None) == 2 and outputs.shape[0] == 1,
+            "apply_fn must map a batch of n inputs to outputs of shape (n, outputs); a "
+            f"batch of 1 came out as {getattr(outputs, 'shape', type(outputs))}.",
+        )
+        return outputs[0]
+
+    return trace(alone, leaves, jax.ShapeDtypeStruct(x.shape[1:], x.dtype))
+
+
+class _Seen(NamedTuple):
+    """Values met on the way: data operands of uses, and factors of weights."""
+
+    data: dict[int, Array]
+    factors: dict[tuple[int, int], Array]
+
+
+def _capture(network, leaves, uses, functions, x, y):
+    weights = [each for each in uses if each]
+    others = [i for i, each in enumerate(uses) if each is None]
+    equations = sorted({use.equation for each in weights for use in each})
+    zeros = lambda aval: jnp.zeros(aval.shape, aval.dtype)
+    probes = {n: zeros(network.eqns[n].outvars[0].aval) for n in equations}
+    nudges = {i: jnp.zeros_like(leaves[i]) for i in others}
+
+    def run(probes, nudges):
+        nudged = [p + nudges[i] if i in nudges else p for i, p in enumerate(leaves)]
+        return _run(network, weights, [*nudged, x], probes)
+
+    outputs, pull, seen = jax.vjp(run, probes, nudges, has_aux=True)
+    seeds = _readouts.seeds(functions, outputs, y)
+    cotangents, gradients = _pull_all(pull, seeds)
+    captured = [_weight(network, each, seen, cotangents) for each in weights]
+    return [gradients[i] for i in others], captured
+
+
+def _run(network, weights, args, probes):
+    uses = {use.equation: use for each in weights for use in each}
+    factors = {f[:2] for use in uses.values() for f in use.view.factors}
+    seen = _Seen({}, {})
+
+    def visit(number, inputs, outputs):
+        for equation, place in factors:
+            if equation == number:
+                seen.factors[equation, place] = inputs[place]
+        if number not in uses:
+            return outputs
+        seen.data[number] = inputs[1 - uses[number].side]
+        return [outputs[0] + probes[number]]
+
+    (outputs,) = evaluate(
+        network.jaxpr, network.consts, args, visit=visit, bind=bind_pooling_fast
+    )
+    return outputs, seen
+
+
+def _pull_all(pull, seeds):
+    if len(seeds) == 1:
+        return jax.tree.map(lambda g: g[None], pull(seeds[0]))
+    return jax.vmap(pull)(seeds)
+
+
+def _weight(network, uses, seen, cotangents):
+    parts = [_one_use(network, use, seen, cotangents[use.equation]) for use in uses]
+    inputs, outputs, windows = zip(*parts, strict=True)
+    eqn = network.eqns[uses[0].equation]
+    is_table = uses[0].kind == "gather"
+    vocabulary = eqn.invars[0].aval.shape[0] if is_table else None
+    return Weight(inputs, outputs, windows, vocabulary)
+
+
+def _one_use(network: Network, use: Use, seen: _Seen, cotangent: Float[Array, "r ..."]):
+    eqn, data = network.eqns[use.equation], seen.data[use.equation]
+    for equation, place, power in use.view.factors:
+        factor = seen.factors[equation, place].reshape(())
+        cotangent = cotangent * (factor if power > 0 else 1 / factor)
+    as_matrices = {
+        "dot_general": _of_dot,
+        "conv_general_dilated": _of_convolution,
+        "gather": _of_lookup,
+    }
+    return as_matrices[use.kind](eqn, use.side, data, cotangent)
+
+
+def _of_dot(eqn, side, data, cotangent):
+    contract, batch = eqn.params["dimension_numbers"]
+    inner, groups = contract[1 - side], batch[1 - side]
+    free = [i for i in range(data.ndim) if i not in {*inner, *groups}]
+    size = lambda axes: math.prod(data.shape[i] for i in axes)
+    shape = size(groups), size(inner), size(free)
+    inputs = data.transpose(*groups, *inner, *free).reshape(shape)
+    readouts = cotangent.shape[0]
+    if side == 1:
+        b = cotangent.reshape(readouts, shape[0], shape[2], -1)
+        b = jnp.moveaxis(b, 0, 2)
+    else:
+        b = cotangent.reshape(readouts, shape[0], -1, shape[2])
+        b = b.transpose(1, 3, 0, 2)
+    return inputs, b.reshape(shape[0], shape[2], -1), None
+
+
+def _of_convolution(eqn, side, data, cotangent):
+    del side
+    numbers, groups = eqn.params["dimension_numbers"], eqn.params["feature_group_count"]
+    kernel = [eqn.invars[1].aval.shape[i] for i in numbers.rhs_spec[2:]]
+    window = Window(
+        tuple(kernel),
+        tuple(eqn.params["window_strides"]),
+        tuple(map(tuple, eqn.params["padding"])),
+        tuple(eqn.params["lhs_dilation"]),
+        tuple(eqn.params["rhs_dilation"]),
+        groups,
+    )
+    b = cotangent.transpose(0, *(i + 1 for i in numbers.out_spec))
+    readouts, batch, channels = b.shape[:3]
+    b = b.reshape(readouts, batch, groups, channels // groups, -1)
+    b = b.transpose(2, 1, 4, 0, 3)
+    b = b.reshape(groups, b.shape[1] * b.shape[2], -1)
+    return data.transpose(numbers.lhs_spec), b, window
+
+
+def _of_lookup(eqn, side, data, cotangent):
+    del side
+    rows, last = data.reshape(-1), eqn.invars[0].aval.shape[0] - 1
+    inside = (rows >= 0) & (rows <= last)
+    b = cotangent.reshape(cotangent.shape[0], rows.shape[0], -1)
+    b = jnp.moveaxis(b, 0, 1).reshape(1, rows.shape[0], -1)
+    if eqn.params["mode"] == jax.lax.GatherScatterMode.FILL_OR_DROP:
+        b = jnp.where(inside[None, :, None], b, 0)
+    return jnp.clip(rows, 0, last), b, None
+
+
+def _worth_storing(weight: Weight) -> bool:
+    """Whether the gradient is both the cheaper route and not much to store."""
+    sizes, n = weight.sizes, weight.cotangents[0].shape[0]
+    table = weight.vocabulary is not None
+    count = operations(sizes, n, n, same=True, table=table)
+    made_of = sum(a.size for a in (*weight.inputs, *weight.cotangents)) // n
+    small = sizes.groups * sizes.inputs * sizes.outputs <= _STORED * made_of
+    return small and count.gradients < count.pairs

@@ -1,0 +1,1 @@
+"""Running studies: contract, command line, results on disk, what the machine has."""

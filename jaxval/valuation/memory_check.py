@@ -1,0 +1,104 @@
+"""How much memory a valuation will take, said before it is tried."""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxval import models
+from jaxval.games.at_initialisation import is_classes
+from jaxval.kernels import readouts, tangent
+from jaxval.runner.machine import available_memory
+from jaxval.types import Dataset
+
+__all__ = ["check_fits", "limit_of"]
+
+GIB = 2**30
+
+_PER_ENTRY = 56
+"""Bytes for each pair of rows at the peak of a factorisation, as measured: the matrix
+in single precision, its double, a permuted copy, the factor, the solver's work."""
+
+_PER_ENTRY_OF_ALL = 112
+"""The same where all coalitions are enumerated along the lattice of subsets."""
+
+_SPARE = 0.8
+"""Share of the memory that a block size is proposed for."""
+
+
+def limit_of(gib: float | None) -> int | None:
+    """Bytes to stay below: as asked for, or what the machine says it has.
+
+    Args:
+      gib: what was asked for.
+
+    Raises:
+      ValueError: if that isn't positive.
+    """
+    if gib is None:
+        return available_memory()
+    if not gib > 0:
+        raise ValueError(f"--memory must be positive, in GiB; got {gib}.")
+    return int(gib * GIB)
+
+
+def check_fits(
+    module: Any,
+    data: Dataset,
+    *,
+    num_valid: int = 0,
+    block: int | None = None,
+    enumerated: bool = False,
+    limit: int | None,
+) -> None:
+    """Raise `ValueError` if the kernel of `data` would take more than `limit`.
+
+    Args:
+      module: the network whose tangent kernel it is.
+      data: the rows.
+      num_valid: further rows that the kernel is taken to.
+      block: rows of the blocks that are kept of it; all of it when `None`.
+      enumerated: whether all coalitions will be scored.
+      limit: bytes; nothing is checked when `None`.
+    """
+    if limit is None:
+        return
+    each = _PER_ENTRY_OF_ALL if enumerated and block is None else _PER_ENTRY
+    rows = len(data.x)
+    kept = min(block or rows, rows)
+    need = each * rows * kept + 24 * rows * num_valid + 4 * num_valid**2
+    need = max(need, _engine(module, data, kept, limit))
+    if need <= limit:
+        return
+    fits = int(_SPARE * limit / (_PER_ENTRY * rows))
+    advice = (
+        f"--block {fits} would fit (it keeps the kernel inside blocks of {fits} rows "
+        "of one owner each)"
+        if fits >= 1 and num_valid == 0
+        else "take fewer rows, or a machine with more memory"
+    )
+    kernel = f"{rows} x {rows}" if kept == rows else f"{rows} x {kept}"
+    raise ValueError(
+        f"the {kernel} kernel matrix and its factorisation need about "
+        f"{need / GIB:.2g} GiB, and {limit / GIB:.2g} GiB are there: {advice}. Raise "
+        "the limit with --memory if you know better."
+    )
+
+
+def _engine(module: Any, data: Dataset, rows: int, limit: int) -> int:
+    """Bytes that the kernel's engine needs, at least, for that many rows."""
+    x = jax.ShapeDtypeStruct((rows, *np.shape(data.x)[1:]), np.float32)
+    classes = is_classes(data.y)
+    y = jax.ShapeDtypeStruct((rows,), np.int32) if classes else None
+    params = jax.eval_shape(
+        lambda: models.init(jax.random.key(0), module, np.asarray(data.x[:1]))
+    )
+    plan = tangent.memory_estimate(
+        models.apply_fn(module),
+        params,
+        x,
+        y,
+        readout=readouts.own_logit if classes else readouts.only,
+        memory_limit=limit,
+    )
+    return int(plan.peak)
