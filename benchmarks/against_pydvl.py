@@ -79,14 +79,14 @@ def jaxval_worker(data, rounds):
     )
     complexity = davinz.complexity(data["gram"], np.ones(100), data["owner"], zeta=ZETA)
     until = semivalues.stopping.units
-    walk = semivalues.permutation.estimator(100)
-    reuse = semivalues.msr.estimator(100, coalitions=50)
+    walk = semivalues.permutation.permutation_sampling(100)
+    reuse = semivalues.sample_reuse.msr(100, coalitions=50)
     tasks = {
         "permutations": lambda seed: semivalues.run(
-            walk, game, jax.random.key(seed), until=until(NUM_PERMUTATIONS), every=50
+            jax.random.key(seed), walk, game, until=until(NUM_PERMUTATIONS), every=50
         ),
         "msr_banzhaf": lambda seed: semivalues.run(
-            reuse, game, jax.random.key(seed), until=until(NUM_COALITIONS)
+            jax.random.key(seed), reuse, game, until=until(NUM_COALITIONS)
         ),
         "exact_shapley": lambda seed: semivalues.exact.values(complexity),
     }

@@ -22,11 +22,11 @@ from jaxval.execution.precision import double, float64
 from jaxval.games import analytic, kernel_regression
 from jaxval.semivalues import (
     Ends,
-    adjusted,
     exact,
     least_squares,
-    msr,
     permutation,
+    regression_adjustment,
+    sample_reuse,
     truncated,
     weights,
 )
@@ -68,17 +68,17 @@ def tables():
 def shapley_estimators():
     n = PLAYERS
     return {
-        "permutation": permutation.estimator(n),
+        "permutation": permutation.permutation_sampling(n),
         "antithetic": permutation.antithetic(n),
         "quasi-random": permutation.quasi_random(n, num_directions=3),
         "stratified": permutation.stratified(n, num_rotations=6),
-        "truncated": truncated.estimator(n, permutations=1, patience=3),
-        "MSR, ratio": msr.estimator(n, weights.shapley, coalitions=22),
-        "MSR, plain": msr.plain(n, weights.shapley, coalitions=22),
+        "truncated": truncated.tmc(n, permutations=1, patience=3),
+        "MSR, ratio": sample_reuse.msr(n, weights.shapley, coalitions=22),
+        "MSR, plain": sample_reuse.msr_unbiased(n, weights.shapley, coalitions=22),
         "Leverage SHAP": least_squares.kernel_shap(n, pairs=11, groups=16),
-        "adjusted, linear": adjusted.estimator(n, coalitions=44),
-        "adjusted, pairs": adjusted.estimator(
-            n, basis=adjusted.quadratic(n), coalitions=44
+        "adjusted, linear": regression_adjustment.regression_adjusted(n, coalitions=44),
+        "adjusted, pairs": regression_adjustment.regression_adjusted(
+            n, basis=regression_adjustment.quadratic(n), coalitions=44
         ),
     }
 
@@ -168,7 +168,7 @@ def main():
             print(f"{name:18s}" + "".join(f"{error:10.5f}" for error in row))
     with (out / "errors.csv").open("w", newline="") as file:
         table = csv.writer(file)
-        table.writerow(["game", "estimator", "utility_calls", "rmse"])
+        table.writerow(["game", "estimator", "num_evaluations", "rmse"])
         for game, rows in results.items():
             for name, row in rows.items():
                 for budget, error in zip(BUDGETS, row, strict=True):

@@ -127,7 +127,7 @@ def write(path, estimate, outcome):
 
 def value(options):
     from jaxval.execution.parallel import device_mesh
-    from jaxval.semivalues import permutation, run_detailed, stopping
+    from jaxval.semivalues import permutation, run, stopping
 
     options.out.mkdir(parents=True, exist_ok=True)
     checkpoint = options.out / "run.npz"
@@ -150,10 +150,10 @@ def value(options):
             os.kill(os.getpid(), signal.SIGKILL)
 
     cpu, begun = time.process_time(), time.perf_counter()
-    outcome = run_detailed(
-        permutation.estimator(PLAYERS),
-        game,
+    outcome = run(
         jax.random.key(options.seed),
+        permutation.permutation_sampling(PLAYERS),
+        game,
         until=stopping.units(options.permutations),
         every=options.every,
         checkpoint=checkpoint,

@@ -168,12 +168,12 @@ def jaxval_logistic(permutations):
 
     x, y, x_valid, y_valid = points()
     game = logistic(Dataset(x, y, np.arange(100)), x_valid, y_valid)
-    walk = semivalues.permutation.estimator(100)
+    walk = semivalues.permutation.permutation_sampling(100)
     until = semivalues.stopping.units(permutations)
     seconds = []
     for seed in range(2):
         start = time.process_time()
-        semivalues.run(walk, game, jax.random.key(seed), until=until)
+        semivalues.run(jax.random.key(seed), walk, game, until=until)
         seconds.append(time.process_time() - start)
     rng = np.random.default_rng(1)
     coalitions = rng.random((1000, 100)) < rng.uniform(0.1, 1.0, (1000, 1))

@@ -20,10 +20,12 @@ __all__ = [
     "KernelFn",
     "Mask",
     "Order",
+    "Points",
     "PRNGKey",
     "ReadoutFn",
     "Scalar",
     "ScoreFn",
+    "Split",
     "ValueEstimate",
 ]
 
@@ -79,6 +81,44 @@ class Dataset(NamedTuple):
     def sizes(self) -> Int[np.ndarray, " owners"]:
         """Rows of each owner."""
         return np.bincount(np.asarray(self.owner), minlength=self.num_owners)
+
+
+class Points(NamedTuple):
+    """Inputs and their targets.
+
+    Attributes:
+      x: Inputs, one per row.
+      y: Targets, one per row: class numbers, real numbers or vectors.
+    """
+
+    x: Num[Array, "n ..."] | Num[np.ndarray, "n ..."]
+    y: Num[Array, "n ..."] | Num[np.ndarray, "n ..."]
+
+
+class Split(NamedTuple):
+    """Samples to train on and samples to validate with.
+
+    Attributes:
+      x_train: Training inputs, one per row.
+      y_train: Training targets, one per row.
+      x_valid: Validation inputs, one per row.
+      y_valid: Validation targets, one per row.
+    """
+
+    x_train: Num[np.ndarray, "n ..."]
+    y_train: Num[np.ndarray, " n"]
+    x_valid: Num[np.ndarray, "m ..."]
+    y_valid: Num[np.ndarray, " m"]
+
+    @property
+    def train(self) -> Points:
+        """The training rows."""
+        return Points(self.x_train, self.y_train)
+
+    @property
+    def valid(self) -> Points:
+        """The validation rows."""
+        return Points(self.x_valid, self.y_valid)
 
 
 class ValueEstimate(NamedTuple):

@@ -3,7 +3,7 @@
 Everything here is made on the host as NumPy arrays; keys come first.
 """
 
-from jaxval.datasets._arrays import DataError, Split
+from jaxval.datasets._arrays import DataError
 from jaxval.datasets.shifts import (
     flip_labels,
     gaussian_noise,
@@ -36,6 +36,7 @@ from jaxval.datasets.splits import (
     shuffled,
 )
 from jaxval.datasets.tabular.table import CLASSIFICATION, REGRESSION, Table, read_table
+from jaxval.types import Split
 
 __all__ = [
     "CIFAR10_MEAN",

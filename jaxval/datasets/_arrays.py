@@ -1,7 +1,5 @@
 """What the data modules share: their error, their kinds of array, keys on the host."""
 
-from typing import NamedTuple
-
 import jax
 import numpy as np
 from jaxtyping import Array, Num
@@ -14,22 +12,6 @@ Rows = Num[Array, "..."] | Num[np.ndarray, "..."]
 
 class DataError(ValueError):
     """Data that can't be used as they are; the message says why and what to do."""
-
-
-class Split(NamedTuple):
-    """Samples to train on and samples to validate with.
-
-    Attributes:
-      x_train: inputs, one a row.
-      y_train: targets.
-      x_valid: inputs.
-      y_valid: targets.
-    """
-
-    x_train: Num[np.ndarray, "n ..."]
-    y_train: Num[np.ndarray, " n"]
-    x_valid: Num[np.ndarray, "m ..."]
-    y_valid: Num[np.ndarray, " m"]
 
 
 def generator(key: PRNGKey) -> np.random.Generator:

@@ -16,9 +16,9 @@ import numpy as np
 from jaxtyping import Float, Num
 
 from jaxval._checks import check
-from jaxval.datasets._arrays import DataError, Split, generator, require
+from jaxval.datasets._arrays import DataError, generator, require
 from jaxval.datasets._formats import find_idx, read_idx, read_npz
-from jaxval.types import PRNGKey
+from jaxval.types import PRNGKey, Split
 
 __all__ = [
     "CIFAR10_MEAN",

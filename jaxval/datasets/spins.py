@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxval._checks import check
-from jaxval.datasets._arrays import Split, generator
-from jaxval.types import PRNGKey
+from jaxval.datasets._arrays import generator
+from jaxval.types import PRNGKey, Split
 
 __all__ = ["Ising", "ising", "ising_energy", "ising_split"]
 

@@ -1,5 +1,6 @@
 """EcoVal: values of clusters, divided among their points."""
 
+from jaxval.coalitions.game import grouped
 from jaxval.ecoval.allocation import (
     FULL,
     NO_ADJUSTMENT,
@@ -22,14 +23,14 @@ from jaxval.ecoval.clusters import (
 from jaxval.ecoval.cost import Cost, figure_1_counts
 from jaxval.ecoval.leave_cluster_out import (
     ClusterValues,
-    grouped,
     leave_cluster_out,
     leave_out_values,
 )
-from jaxval.ecoval.pipeline import Fitted, Points, Settings, fit, values
+from jaxval.ecoval.pipeline import Fitted, Settings, fit, values
 from jaxval.ecoval.report import Report, report
 from jaxval.ecoval.representative_values import permutations, truncated_permutations
 from jaxval.ecoval.unseen import members_of, unseen_values
+from jaxval.types import Points
 
 __all__ = [
     "FULL",

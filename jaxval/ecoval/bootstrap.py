@@ -8,9 +8,9 @@ from jaxtyping import Float, Int, Num
 
 from jaxval._checks import check, groups, same_length
 from jaxval.ecoval.allocation import FULL, Terms
-from jaxval.ecoval.pipeline import Fitted, Points, values
+from jaxval.ecoval.pipeline import Fitted, values
 from jaxval.ecoval.unseen import unseen_values
-from jaxval.types import PRNGKey, ValueEstimate
+from jaxval.types import Points, PRNGKey, ValueEstimate
 
 __all__ = ["bootstrap", "owner_sums"]
 

@@ -2,17 +2,14 @@ r"""What the model loses without a cluster: $V_c = U(B) - U(B \setminus c)$ (Eq.
 
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import Partial
 from jaxtyping import Float, Int
 
 from jaxval._checks import check
-from jaxval.coalitions.game import Game
-from jaxval.execution.precision import double
+from jaxval.coalitions import queries
+from jaxval.coalitions.game import Game, grouped
 
-__all__ = ["ClusterValues", "grouped", "leave_cluster_out", "leave_out_values"]
+__all__ = ["ClusterValues", "leave_cluster_out", "leave_out_values"]
 
 
 class ClusterValues(NamedTuple):
@@ -32,48 +29,6 @@ class ClusterValues(NamedTuple):
     without: Float[np.ndarray, " clusters"]
     training_runs: int
     scores: int
-
-
-def grouped(game: Game, owner: Int[np.ndarray, " n"], num_owners: int) -> Game:
-    """The game of groups of players: a coalition of groups brings all their players.
-
-    Args:
-      game: of single players.
-      owner: the group, 0 to `num_owners` - 1, of each.
-      num_owners: groups; those without players change nothing.
-
-    Example:
-      >>> size = Game(3, lambda mask: mask.sum() * 1.0)
-      >>> pairs = grouped(size, np.array([0, 1, 1]), 2)
-      >>> float(pairs.score(jnp.array([False, True])))
-      2.0
-    """
-    owner = np.asarray(owner)
-    check(
-        owner.shape == (game.num_players,),
-        f"owner must name the group of each of the game's {game.num_players} players; "
-        f"got shape {owner.shape}.",
-    )
-    if game.on_host:
-        score = lambda mask: game.score(mask[owner])
-        return Game(num_owners, score, on_host=True)
-    parts = (game, jnp.asarray(owner))
-    return Game(
-        num_owners,
-        Partial(_grouped_score, parts),
-        Partial(_grouped_scores, parts),
-        batch_size=game.batch_size,
-    )
-
-
-def _grouped_score(parts, mask):
-    game, owner = parts
-    return game.score(mask[owner])
-
-
-def _grouped_scores(parts, masks):
-    game, owner = parts
-    return game.scores(masks[:, owner])
 
 
 def leave_cluster_out(
@@ -129,22 +84,10 @@ def leave_out_values(
         f"the game must have one player for each of the {len(present)} clusters with "
         f"members; it has {by_cluster.num_players}.",
     )
-    with double():
-        ask = _ask if not by_cluster.on_host else Game.leave_one_out_scores
-        answer = ask(by_cluster)
-    full, without = float(answer.full), np.asarray(answer.without, np.float64)
-    check(
-        bool(np.isfinite(full) and np.isfinite(without).all()),
-        "the utility without some cluster is not finite; it must be defined for every "
-        "coalition, also where a class vanishes with a cluster.",
-    )
+    full, without = queries.leave_one_out_scores(by_cluster)
+    full = float(full)
     values, scores = np.zeros(num_clusters), np.full(num_clusters, full)
     values[present], scores[present] = full - without, without
     asked = 1 + len(present)
     runs = 0 if by_cluster.fast_leave_one_out is not None else asked
     return ClusterValues(values, full, scores, runs, asked)
-
-
-@jax.jit
-def _ask(game):
-    return game.leave_one_out_scores()

@@ -52,30 +52,17 @@ from jaxval.ecoval.leave_cluster_out import (
 from jaxval.ecoval.representative_values import Semivalue, truncated_permutations
 from jaxval.ecoval.share_rules import ShareRule, equal_where_unsafe
 from jaxval.execution.precision import float64
-from jaxval.types import PRNGKey, ValueEstimate
+from jaxval.types import Points, PRNGKey, ValueEstimate
 
 __all__ = [
     "ClusterGame",
     "Fitted",
-    "Points",
     "Settings",
     "Utility",
     "fit",
     "members",
     "values",
 ]
-
-
-class Points(NamedTuple):
-    """Embedded points.
-
-    Attributes:
-      x: $E(x)$, one a row.
-      y: class numbers (integers) or real targets.
-    """
-
-    x: Num[np.ndarray, "n d"]
-    y: Num[np.ndarray, "n ..."]
 
 
 Utility = Callable[[Num[np.ndarray, "n d"], Num[np.ndarray, "n ..."]], Game]

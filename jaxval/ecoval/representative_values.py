@@ -7,8 +7,9 @@ from collections.abc import Callable
 import numpy as np
 
 from jaxval._checks import check, positive
+from jaxval.coalitions import queries
 from jaxval.coalitions.game import Game
-from jaxval.semivalues import permutation, run_detailed, runs, stopping, truncated
+from jaxval.semivalues import permutation, run, stopping, truncated
 from jaxval.types import PRNGKey, ValueEstimate
 
 __all__ = ["Semivalue", "permutations", "truncated_permutations"]
@@ -34,7 +35,7 @@ def truncated_permutations(
       per_point: permutations for each player.
       tolerance: an order is abandoned within this share of the full score,
       patience: so many scores in a row.
-      progress: of `semivalues.run_detailed`.
+      progress: of `semivalues.run`.
 
     Returns:
       A function for `fit(semivalue=...)`.
@@ -67,7 +68,7 @@ def permutations(
 
     Args:
       per_point: permutations for each player.
-      progress: of `semivalues.run_detailed`.
+      progress: of `semivalues.run`.
 
     Returns:
       A function for `fit(semivalue=...)`.
@@ -89,7 +90,7 @@ _BLOCK = 8
 @functools.lru_cache(maxsize=64)
 def _truncated(num_players: int, tolerance: float, patience: int):
     # The same functions for the same settings: compiled once for all of them.
-    return truncated.estimator(
+    return truncated.tmc(
         num_players,
         band=truncated.relative_to_full(tolerance),
         patience=patience,
@@ -100,7 +101,7 @@ def _truncated(num_players: int, tolerance: float, patience: int):
 
 @functools.lru_cache(maxsize=64)
 def _untruncated(num_players: int):
-    return permutation.estimator(num_players)
+    return permutation.permutation_sampling(num_players)
 
 
 def _sampled(make, per_point, progress) -> Semivalue:
@@ -108,11 +109,11 @@ def _sampled(make, per_point, progress) -> Semivalue:
         n = game.num_players
         check(n >= 1, "there are no representatives to value.")
         if n == 1:
-            ends = runs.ends(game)
+            ends = queries.ends(game)
             worth = np.asarray([float(ends.full) - float(ends.empty)])
             return ValueEstimate(worth, np.zeros(1), np.ones(1, int)), 2
         until = stopping.units(max(2, math.ceil(per_point * n)))
-        out = run_detailed(make(n), game, key, until=until, every=1, progress=progress)
-        return out.estimate, int(out.utility_calls)
+        out = run(key, make(n), game, until=until, every=1, progress=progress)
+        return out.estimate, int(out.num_evaluations)
 
     return value

@@ -18,8 +18,9 @@ import numpy as np
 
 from jaxval._checks import finite
 from jaxval.ecoval.allocation import FULL, Allocation, Members, Terms, allocate
-from jaxval.ecoval.pipeline import Fitted, Points, members
+from jaxval.ecoval.pipeline import Fitted, members
 from jaxval.execution.precision import float64
+from jaxval.types import Points
 
 __all__ = ["members_of", "unseen_values"]
 

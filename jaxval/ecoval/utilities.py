@@ -10,10 +10,10 @@ from jaxval._checks import positive
 from jaxval.coalitions.game import Game
 from jaxval.distributional import utilities as point_scores
 from jaxval.distributional.utilities import PointScores
-from jaxval.ecoval.pipeline import ClusterGame, Points, Utility
+from jaxval.ecoval.pipeline import ClusterGame, Utility
 from jaxval.games import kernel_regression
 from jaxval.games import linear_models as convex
-from jaxval.types import Dataset
+from jaxval.types import Dataset, Points
 
 __all__ = ["ClosedForm", "closed_form", "logistic"]
 

@@ -9,15 +9,13 @@ players are.
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int, Num
 
-from jaxval._checks import check, finite
+from jaxval._checks import check
+from jaxval.coalitions import queries
 from jaxval.coalitions.game import Game
 from jaxval.evaluation.ranking import descending
-from jaxval.execution.precision import double
 
 __all__ = [
     "Band",
@@ -115,7 +113,7 @@ def removal_curve(
       Ghorbani and Zou, *Data Shapley*, ICML 2019, section 4.
     """
     moved, place = _plan(game, values, highest_first, tie_break, steps)
-    return Curve(moved, _scores(game, place[None, :] >= moved[:, None]))
+    return Curve(moved, queries.scores(game, place[None, :] >= moved[:, None]))
 
 
 def addition_curve(
@@ -147,7 +145,7 @@ def addition_curve(
       Ghorbani and Zou, *Data Shapley*, ICML 2019, section 4.
     """
     moved, place = _plan(game, values, highest_first, tie_break, steps)
-    return Curve(moved, _scores(game, place[None, :] < moved[:, None]))
+    return Curve(moved, queries.scores(game, place[None, :] < moved[:, None]))
 
 
 def area(curve: Curve | Band) -> float:
@@ -234,16 +232,3 @@ def _plan(game, values, highest_first, tie_break, steps):
         f"steps must lie between 0 and {len(order)} players.",
     )
     return moved, place
-
-
-def _scores(game: Game, masks) -> np.ndarray:
-    with double():
-        ask = Game.scores if game.on_host else _ask
-        scores = np.asarray(ask(game, jnp.asarray(masks)), np.float64)
-    finite("the game's scores", scores)
-    return scores
-
-
-@jax.jit
-def _ask(game, masks):
-    return game.scores(masks)

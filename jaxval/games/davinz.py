@@ -25,6 +25,7 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int, Num
 
 from jaxval._checks import check, positive
+from jaxval.coalitions import queries
 from jaxval.coalitions.game import Game, combine
 from jaxval.execution.precision import float64, in_double
 from jaxval.games.complexity import (
@@ -216,7 +217,7 @@ def kappa_of_coalitions(complexity: Game, discrepancy: Game) -> float:
 
     It is several times smaller than Eq. 4's where owners differ in size.
     """
-    ask = lambda game: np.r_[tuple(map(np.ravel, game.leave_one_out_scores()))]
+    ask = lambda game: np.r_[tuple(map(np.ravel, queries.leave_one_out_scores(game)))]
     return _ratio(ask(discrepancy), ask(complexity))
 
 

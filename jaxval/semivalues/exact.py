@@ -9,15 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from jaxval._checks import check
-from jaxval.coalitions import masks
+from jaxval.coalitions import queries
 from jaxval.coalitions.game import Game
-from jaxval.execution.precision import double
 from jaxval.semivalues import weights as _weights
 from jaxval.types import ValueEstimate
 
@@ -39,7 +36,6 @@ def values(
     game: Game,
     weights: _weights.Weights = _weights.shapley,
     *,
-    chunk_size: int = 4096,
     progress: Callable[[int, int], None] | None = None,
 ) -> ValueEstimate:
     r"""The exact semi-value of every player, from at most $2^n$ scores.
@@ -49,7 +45,6 @@ def values(
     Args:
       game: of 24 players at most.
       weights: a function from `weights`, or an array of $\log w(k)$.
-      chunk_size: coalitions scored at once: this bounds the memory.
       progress: called with (coalitions done, coalitions in all) after each chunk.
 
     Returns:
@@ -71,21 +66,19 @@ def values(
     log_weights = _weights.resolve(weights, game.num_players)
     if np.isneginf(log_weights[:-1]).all():
         return leave_one_out(game)
-    scores = table(game, chunk_size=chunk_size, progress=progress)
+    scores = table(game, progress=progress)
     return _exact(from_table(scores, log_weights), len(scores))
 
 
 def table(
     game: Game,
     *,
-    chunk_size: int = 4096,
     progress: Callable[[int, int], None] | None = None,
 ) -> Float[np.ndarray, " coalitions"]:
     """The scores of all coalitions, in the order of `masks.powerset`.
 
     Args:
       game: of 24 players at most.
-      chunk_size: coalitions scored at once, rounded down to a power of two.
       progress: called with (coalitions done, coalitions in all) after each chunk.
 
     Raises:
@@ -97,23 +90,13 @@ def table(
       [0.0, 1.0, 1.0, 2.0]
     """
     n = game.num_players
-    check(chunk_size >= 1, f"chunk_size must be at least 1; got {chunk_size}.")
     check(
         n <= MAX_PLAYERS,
         f"game has {n} players, more than enumeration allows ({MAX_PLAYERS}: 2**n "
-        "scores). Sample instead: semivalues.run(semivalues.permutation.estimator(...),"
-        " game, key, until=...), or value groups of players.",
+        "scores). Sample instead: semivalues.run(key, semivalues.antithetic(...), game,"
+        " until=...), or value groups of players.",
     )
-    with double():
-        if game.fast_powerset is not None:
-            answer = game.powerset_scores() if game.on_host else _powerset(game)
-            scores = np.asarray(answer, np.float64)
-            if progress is not None:
-                progress(2**n, 2**n)
-        else:
-            scores = _in_chunks(game, chunk_size, progress)
-    _check_finite(scores, n)
-    return scores
+    return queries.powerset_scores(game, progress=progress)
 
 
 def contributions_by_size(
@@ -182,10 +165,7 @@ def leave_one_out(game: Game) -> ValueEstimate:
     References:
       Cook, *Detection of influential observation in linear regression*, 1977.
     """
-    with double():
-        answer = game.leave_one_out_scores() if game.on_host else _leave_one_out(game)
-        full, without = (np.asarray(part, np.float64) for part in answer)
-    _check_left_out(full, without)
+    full, without = queries.leave_one_out_scores(game)
     return _exact(full - without, game.num_players + 1)
 
 
@@ -212,11 +192,8 @@ def leave_groups_out(
         f"groups must be one number, 0 or more, for each of {game.num_players} "
         f"players; got shape {groups.shape}.",
     )
-    kept = jnp.asarray(groups[None, :] != np.arange(-1, groups.max() + 1)[:, None])
-    with double():
-        answer = game.scores(kept) if game.on_host else _scores(game, kept)
-        scores = np.asarray(answer, np.float64)
-    _check_left_out(scores[0], scores[1:])
+    kept = groups[None, :] != np.arange(-1, groups.max() + 1)[:, None]
+    scores = queries.scores(game, kept)
     return _exact(scores[0] - scores[1:], len(scores))
 
 
@@ -234,54 +211,3 @@ def _num_players(scores) -> int:
         f"{len(scores)}, not a power of two.",
     )
     return n
-
-
-def _in_chunks(game, chunk_size, progress):
-    n = game.num_players
-    chunk = min(1 << (chunk_size.bit_length() - 1), 2**n)
-    scores = np.empty(2**n)
-    for start in range(0, 2**n, chunk):
-        if game.on_host:
-            part = game.scores(masks.powerset(n, start, start + chunk))
-        else:
-            part = _chunk(game, jnp.int32(start), chunk)
-        scores[start : start + chunk] = part
-        if progress is not None:
-            progress(start + chunk, 2**n)
-    return scores
-
-
-def _chunk_of_coalitions(game: Game, start: Int[Array, ""], chunk: int):
-    number = start + jnp.arange(chunk, dtype=jnp.int32)
-    bits = jnp.arange(game.num_players, dtype=jnp.int32)
-    members: Bool[Array, "chunk n"] = (number[:, None] >> bits[None, :]) % 2 > 0
-    return game.scores(members)
-
-
-_chunk = jax.jit(_chunk_of_coalitions, static_argnums=2)
-_powerset = jax.jit(lambda game: game.powerset_scores())
-_leave_one_out = jax.jit(lambda game: game.leave_one_out_scores())
-_scores = jax.jit(lambda game, members: game.scores(members))
-
-
-def _check_finite(scores, num_players: int) -> None:
-    bad = np.flatnonzero(~np.isfinite(scores))
-    if bad.size:
-        members = np.flatnonzero(bad[0] >> np.arange(num_players) & 1).tolist()
-        raise ValueError(
-            f"the game's score must be finite; {bad.size} of {scores.size} are not, "
-            f"the first that of players {members}: {scores[bad[0]]}. A game must be "
-            "defined for every coalition, the empty one included."
-        )
-
-
-def _check_left_out(full, without) -> None:
-    check(
-        bool(np.isfinite(full)),
-        f"the game's score of all players must be finite; got {full}.",
-    )
-    bad = np.flatnonzero(~np.isfinite(without))
-    check(
-        bad.size == 0,
-        f"the game's score must be finite; those without {bad[:5].tolist()} are not.",
-    )

@@ -67,7 +67,7 @@ def kernel_shap(
     Example:
       >>> from jaxval.semivalues import run, stopping
       >>> game = Game(4, lambda mask: mask @ jnp.arange(1.0, 5.0))
-      >>> out = run(kernel_shap(4), game, jax.random.key(0), until=stopping.budget(64))
+      >>> out = run(jax.random.key(0), kernel_shap(4), game, until=stopping.budget(64))
       >>> out.values.round(6).tolist()
       [1.0, 2.0, 3.0, 4.0]
 

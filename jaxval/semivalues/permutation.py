@@ -21,7 +21,14 @@ from jaxval.semivalues import weights as _weights
 from jaxval.semivalues.estimator import Estimator, Units
 from jaxval.types import Ends
 
-__all__ = ["Walk", "antithetic", "estimator", "quasi_random", "stratified", "walk"]
+__all__ = [
+    "Walk",
+    "antithetic",
+    "permutation_sampling",
+    "quasi_random",
+    "stratified",
+    "walk",
+]
 
 
 class Walk(NamedTuple):
@@ -31,7 +38,7 @@ class Walk(NamedTuple):
     calls: Int[Array, ""]
 
 
-def estimator(
+def permutation_sampling(
     num_players: int,
     weights: _weights.Weights = _weights.shapley,
     *,
@@ -63,7 +70,8 @@ def estimator(
     Example:
       >>> from jaxval.semivalues import run, stopping
       >>> game = Game(3, lambda mask: mask.sum() ** 2.0)
-      >>> out = run(estimator(3), game, jax.random.key(0), until=stopping.units(64))
+      >>> rule = stopping.units(64)
+      >>> out = run(jax.random.key(0), permutation_sampling(3), game, until=rule)
       >>> round(float(out.values.sum()), 6)
       9.0
 
@@ -92,7 +100,7 @@ def antithetic(
       >>> from jaxval.semivalues import run, stopping
       >>> pairs = Game(4, lambda mask: 1.0 * mask[0] * mask[1] + 3.0 * mask[2])
       >>> rule = stopping.units(2)
-      >>> out = run(antithetic(4), pairs, jax.random.key(0), until=rule, every=2)
+      >>> out = run(jax.random.key(0), antithetic(4), pairs, until=rule, every=2)
       >>> abs(out.values).round(9).tolist()
       [0.5, 0.5, 3.0, 0.0]
 
@@ -100,7 +108,7 @@ def antithetic(
       Lomeli, Rowland, Gretton and Ghahramani, *Antithetic and Monte Carlo kernel
       estimators for partial rankings*, 2019.
     """
-    return estimator(num_players, weights, draw=_orders.antithetic)
+    return permutation_sampling(num_players, weights, draw=_orders.antithetic)
 
 
 def quasi_random(
@@ -121,7 +129,7 @@ def quasi_random(
     """
     name = f"orthogonal({num_directions})"
     draw = _orders.orthogonal(num_directions)
-    return estimator(num_players, weights, draw=draw, name=name)
+    return permutation_sampling(num_players, weights, draw=draw, name=name)
 
 
 def stratified(
@@ -142,7 +150,7 @@ def stratified(
     """
     name = f"rotations({num_rotations})"
     draw = _orders.rotations(num_rotations)
-    return estimator(num_players, weights, draw=draw, name=name)
+    return permutation_sampling(num_players, weights, draw=draw, name=name)
 
 
 def walk(

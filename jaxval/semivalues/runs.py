@@ -7,54 +7,72 @@ often it was interrupted, nor on the devices it was spread over.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import pathlib
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 from jax.tree_util import Partial
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from jaxval._checks import check
+from jaxval.coalitions import queries
 from jaxval.coalitions.game import Game
 from jaxval.execution.precision import double
 from jaxval.semivalues import checkpoint as _checkpoint
 from jaxval.semivalues.estimator import Estimator
 from jaxval.semivalues.stopping import Rule, Status
-from jaxval.types import Ends, PRNGKey, ValueEstimate
+from jaxval.types import PRNGKey, ValueEstimate
 
-__all__ = ["Outcome", "ends", "merge", "run", "run_detailed"]
+__all__ = ["Outcome", "merge", "run"]
 
 
-class Outcome(NamedTuple):
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Outcome:
     """A finished run.
 
     Attributes:
-      estimate: values, standard errors and counts, as NumPy arrays.
-      covariance: of the values, `None` where the estimator does not keep it.
-      utility_calls: coalitions scored.
-      steps: of the estimator.
-      seconds: spent, those before a resume included.
-      state: of the estimator, for `merge` or for what it alone reports.
+      estimate: Values, standard errors and counts, as NumPy arrays.
+      covariance: Covariance of the values, `None` where the estimator keeps none.
+      num_evaluations: Utility evaluations: coalitions scored.
+      steps: Steps of the estimator.
+      seconds: Wall time, that before a resume included.
+      state: Final state of the estimator, for `merge` or for what it alone reports.
     """
 
     estimate: ValueEstimate
     covariance: Float[np.ndarray, "n n"] | None
-    utility_calls: int
+    num_evaluations: int
     steps: int
     seconds: float
     state: Any
 
+    @property
+    def values(self) -> Float[np.ndarray, " n"]:
+        """The values, in the units of the score."""
+        return np.asarray(self.estimate.values)
+
+    @property
+    def stderr(self) -> Float[np.ndarray, " n"]:
+        """Standard error of each value."""
+        return np.asarray(self.estimate.stderr)
+
+    @property
+    def counts(self) -> Int[np.ndarray, " n"]:
+        """Independent units behind each value."""
+        return np.asarray(self.estimate.counts)
+
 
 def run(
+    key: PRNGKey,
     estimator: Estimator,
     game: Game,
-    key: PRNGKey,
     *,
     until: Rule,
     every: int = 16,
@@ -64,14 +82,14 @@ def run(
     mesh: Mesh | None = None,
     batch: int = 1,
     progress: Callable[[Status], None] | None = None,
-) -> ValueEstimate:
+) -> Outcome:
     """Run an estimator on a game until a rule says stop.
 
     Args:
-      estimator: for as many players as the game has.
-      game: traced games are passed into one compiled program as arguments; games
+      key: PRNG key of the run; step $i$ draws with `fold_in(key, i)`.
+      estimator: Estimator for as many players as the game has.
+      game: Traced games are passed into one compiled program as arguments; games
         `on_host` are scored in Python.
-      key: of the run; step $i$ draws with `fold_in(key, i)`.
       until: from `stopping`, asked after every round.
       every: steps a round.
       checkpoint: a file to save the state in, and to resume from where it exists.
@@ -83,7 +101,7 @@ def run(
       progress: called with the status after every round.
 
     Returns:
-      Values, standard errors and counts as float64 NumPy arrays.
+      The outcome: estimate (float64 NumPy), covariance, evaluations, final state.
 
     Raises:
       ValueError: if the numbers of players differ, `every` can't be split evenly over
@@ -92,41 +110,11 @@ def run(
 
     Example:
       >>> from jaxval.semivalues import permutation, stopping
-      >>> game = Game(3, lambda mask: (mask.sum() >= 2) * 1.0)
-      >>> rule = stopping.any_of(stopping.stderr_below(0.05), stopping.budget(10_000))
-      >>> estimate = run(permutation.estimator(3), game, jax.random.key(0), until=rule)
-      >>> bool((abs(estimate.values - 1 / 3) < 5 * estimate.stderr).all())
-      True
-    """
-    return run_detailed(
-        estimator, game, key, until=until, every=every, checkpoint=checkpoint,
-        save_seconds=save_seconds, tag=tag, mesh=mesh, batch=batch, progress=progress,
-    ).estimate  # fmt: skip
-
-
-def run_detailed(
-    estimator: Estimator,
-    game: Game,
-    key: PRNGKey,
-    *,
-    until: Rule,
-    every: int = 16,
-    checkpoint: str | pathlib.Path | None = None,
-    save_seconds: float | int = 1.0,
-    tag: str = "",
-    mesh: Mesh | None = None,
-    batch: int = 1,
-    progress: Callable[[Status], None] | None = None,
-) -> Outcome:
-    """`run`, with the state, the covariance and the counts of what was done.
-
-    Example:
-      >>> from jaxval.semivalues import permutation, stopping
       >>> game = Game(3, lambda mask: mask.sum() ** 2.0)
       >>> rule = stopping.budget(60)
-      >>> method = permutation.estimator(3)
-      >>> out = run_detailed(method, game, jax.random.key(0), until=rule)
-      >>> out.steps, out.utility_calls, out.covariance.shape
+      >>> method = permutation.permutation_sampling(3)
+      >>> out = run(jax.random.key(0), method, game, until=rule)
+      >>> out.steps, out.num_evaluations, out.covariance.shape
       (32, 64, (3, 3))
     """
     devices = 1 if mesh is None else mesh.devices.size
@@ -142,7 +130,7 @@ def run_detailed(
     )  # fmt: skip
     with double():
         started = time.monotonic()
-        known = ends(game)
+        known = queries.ends(game)
         state, steps, spent = (estimator.init(known), known), 0, 0.0
         check_players(estimator, game, state[0])
         loaded = None if path is None else _checkpoint.load(path, who, state)
@@ -166,28 +154,7 @@ def run_detailed(
         if path is not None and saved_steps != steps:
             _checkpoint.save(path, who, state, steps, status.seconds)
     _check_known(status.estimate, estimator.unit)
-    return Outcome(status.estimate, status.covariance, *status[2:5], state[0])
-
-
-def ends(game: Game) -> Ends:
-    r"""$v(\emptyset)$ and $v(N)$, checked to be finite.
-
-    Example:
-      >>> [float(end) for end in ends(Game(3, lambda mask: mask.sum() ** 2.0))]
-      [0.0, 9.0]
-    """
-    nobody_everybody = jnp.asarray(
-        np.stack([np.zeros(game.num_players, bool), np.ones(game.num_players, bool)])
-    )
-    with double():
-        score = game.scores if game.on_host else functools.partial(_scores, game)
-        empty, full = np.asarray(score(nobody_everybody), np.float64)
-        check(
-            bool(np.isfinite([empty, full]).all()),
-            f"the game's score must be finite; got {empty} for nobody and {full} for "
-            "everybody.",
-        )
-        return Ends(jnp.float64(empty), jnp.float64(full))
+    return _outcome(status, state[0])
 
 
 def merge(estimator: Estimator, states: Sequence[Any]) -> Outcome:
@@ -202,10 +169,10 @@ def merge(estimator: Estimator, states: Sequence[Any]) -> Outcome:
     Example:
       >>> from jaxval.semivalues import permutation, stopping
       >>> game = Game(3, lambda mask: mask.sum() ** 2.0)
-      >>> method = permutation.estimator(3)
+      >>> method = permutation.permutation_sampling(3)
       >>> states = [
-      ...     run_detailed(
-      ...         method, game, jax.random.key(seed), until=stopping.units(32)
+      ...     run(
+      ...         jax.random.key(seed), method, game, until=stopping.units(32)
       ...     ).state
       ...     for seed in range(2)
       ... ]
@@ -220,7 +187,18 @@ def merge(estimator: Estimator, states: Sequence[Any]) -> Outcome:
     with double():
         state = functools.reduce(estimator.merge, states)
         status = _status(estimator, state, 0, 0.0)
-    return Outcome(status.estimate, status.covariance, *status[2:5], state)
+    return _outcome(status, state)
+
+
+def _outcome(status: Status, state: Any) -> Outcome:
+    return Outcome(
+        estimate=status.estimate,
+        covariance=status.covariance,
+        num_evaluations=status.num_evaluations,
+        steps=status.steps,
+        seconds=status.seconds,
+        state=state,
+    )
 
 
 def check_players(estimator: Estimator, game: Game, state: Any) -> None:
@@ -281,7 +259,6 @@ def _fold_all(fold, state, samples):
 
 _fold_one = jax.jit(lambda fold, state, sample: fold(state, sample))
 _ask = jax.jit(lambda e, c, state: (e(state), c(state)))
-_scores = jax.jit(lambda game, members: game.scores(members))
 
 
 def _status(estimator, state, steps, seconds) -> Status:

@@ -36,14 +36,14 @@ class Status(NamedTuple):
     Attributes:
       estimate: so far.
       covariance: of the values, `None` where the estimator does not keep it.
-      utility_calls: coalitions scored.
+      num_evaluations: coalitions scored.
       steps: of the estimator.
       seconds: spent, those before a resume included.
     """
 
     estimate: ValueEstimate
     covariance: Float[np.ndarray, "n n"] | None = None
-    utility_calls: int = 0
+    num_evaluations: int = 0
     steps: int = 0
     seconds: float = 0.0
 
@@ -63,7 +63,7 @@ def units(count: int) -> Rule:
     return lambda status: _fewest(status) >= count
 
 
-def budget(utility_calls: int) -> Rule:
+def budget(num_evaluations: int) -> Rule:
     """Stop once so many coalitions were scored (the step that crosses it is kept).
 
     Example:
@@ -71,8 +71,8 @@ def budget(utility_calls: int) -> Rule:
       >>> budget(50)(status), budget(51)(status)
       (True, False)
     """
-    check(utility_calls >= 1, f"utility_calls must be >= 1; got {utility_calls}.")
-    return lambda status: status.utility_calls >= utility_calls
+    check(num_evaluations >= 1, f"num_evaluations must be >= 1; got {num_evaluations}.")
+    return lambda status: status.num_evaluations >= num_evaluations
 
 
 def time_limit(seconds: float | int) -> Rule:

@@ -31,7 +31,7 @@ __all__ = [
     "absolute",
     "bias",
     "data_shapley",
-    "estimator",
+    "tmc",
     "relative_to_full",
 ]
 
@@ -93,7 +93,7 @@ def absolute(width: float) -> Band:
     return lambda ends: width
 
 
-def estimator(
+def tmc(
     num_players: int,
     *,
     band: Band | None = None,
@@ -128,12 +128,12 @@ def estimator(
       it.
 
     Example:
-      >>> from jaxval.semivalues import run_detailed, stopping
+      >>> from jaxval.semivalues import run, stopping
       >>> game = Game(40, lambda mask: 1.0 - 0.5 ** mask.sum())
-      >>> out = run_detailed(
-      ...     estimator(40), game, jax.random.key(0), until=stopping.units(16), every=1
+      >>> out = run(
+      ...     jax.random.key(0), tmc(40), game, until=stopping.units(16), every=1
       ... )
-      >>> out.utility_calls < 16 * 39 / 2, round(bias(out.state).missing, 3)
+      >>> out.num_evaluations < 16 * 39 / 2, round(bias(out.state).missing, 3)
       (True, 0.0)
 
     References:
@@ -188,8 +188,8 @@ def data_shapley(
     Args:
       num_players: $n$.
       tolerance: of the band, as a share of $|v(N)|$.
-      permutations: as of `estimator`.
-      lanes: as of `estimator`.
+      permutations: as of `tmc`.
+      lanes: as of `tmc`.
 
     Example:
       >>> data_shapley(40).settings
@@ -198,7 +198,7 @@ def data_shapley(
     References:
       Ghorbani and Zou, *Data Shapley*, ICML 2019, algorithm 1 and its released code.
     """
-    return estimator(
+    return tmc(
         num_players,
         band=relative_to_full(tolerance),
         patience=6,
@@ -212,10 +212,10 @@ def bias(state: State) -> Bias:
     """What truncation left out: of the sum exactly, of each player as a share.
 
     Example:
-      >>> from jaxval.semivalues import run_detailed, stopping
+      >>> from jaxval.semivalues import run, stopping
       >>> game = Game(20, lambda mask: 1.0 - 0.5 ** mask.sum())
-      >>> out = run_detailed(
-      ...     estimator(20), game, jax.random.key(0), until=stopping.units(16), every=1
+      >>> out = run(
+      ...     jax.random.key(0), tmc(20), game, until=stopping.units(16), every=1
       ... )
       >>> told = bias(out.state)
       >>> round(told.missing, 3), round(float(told.skipped.mean()), 3)

@@ -343,7 +343,7 @@ def _found(key, data: Data, owners: _Values, worth, calls: int, extras) -> Found
             "random": np.asarray(jax.random.normal(key, (players,))),
         },
         worth=worth,
-        utility_calls=calls,
+        num_evaluations=calls,
         draws=owners.fits,
         extras=extras,
     )

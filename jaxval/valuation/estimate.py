@@ -16,7 +16,7 @@ from jaxval.semivalues import (
     Outcome,
     exact,
     permutation,
-    run_detailed,
+    run,
     stopping,
     weights,
 )
@@ -69,7 +69,7 @@ def estimate(
         sampled=_sampled_over(config, maker.seeds, method, players, outcomes),
         rivals=_rivals(key, config, table, method, weigh, outcomes),
         worth=_worth(outcomes),
-        utility_calls=sum(each.outcome.utility_calls for each in outcomes),
+        num_evaluations=sum(each.outcome.num_evaluations for each in outcomes),
         draws=np.stack([each.outcome.estimate.values for each in outcomes]),
         extras={},
         drawn_once=once,
@@ -125,7 +125,18 @@ def _scored(config, table, maker, seed, weigh, context, update) -> Seed:
     values, worth, calls = _exact_values(played.game, weigh, progress)
     far = None if played.far is None else _exact_values(played.far, weigh, None)[0]
     known = ValueEstimate(values, np.zeros_like(values), np.full(values.shape, calls))
-    return Seed(Outcome(known, None, calls, calls, 0.0, None), far, worth)
+    return Seed(_exact_outcome(known, calls), far, worth)
+
+
+def _exact_outcome(known: ValueEstimate, count: int) -> Outcome:
+    return Outcome(
+        estimate=known,
+        covariance=None,
+        num_evaluations=count,
+        steps=count,
+        seconds=0.0,
+        state=None,
+    )
 
 
 def _exact_values(game: Game, weigh, progress):
@@ -202,7 +213,7 @@ def _nearness(key, config, table, method, weigh) -> Float[np.ndarray, " n"]:
     if method == "exact" and (game.num_players <= 16 or weigh is weights.leave_one_out):
         return _exact_values(game, weigh, None)[0]
     estimator = permutation.antithetic(game.num_players, weigh)
-    outcome = run_detailed(estimator, game, key, until=stopping.units(64))
+    outcome = run(key, estimator, game, until=stopping.units(64))
     return np.asarray(outcome.estimate.values)
 
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxval.coalitions import queries
 from jaxval.coalitions.game import Game
 from jaxval.execution.precision import double
 from jaxval.semivalues import Estimator
@@ -80,22 +81,15 @@ def seconds_of_a_score(game: Game, *, ordered: bool) -> float:
         otherwise, and on the host, a coalition of half of the players.
     """
     count = game.num_players
-    half = np.arange(count)[None, :] % 2 == 0
-    if game.on_host:
-        asked, ask = 1, lambda: game.scores(half)
-    elif ordered:
-        asked, ask = count, lambda: _prefixes(game, jnp.arange(count))
+    if ordered and not game.on_host:
+        asked, ask = count, lambda: queries.prefix_scores(game, np.arange(count))
     else:
-        asked, ask = 1, lambda: _scores(game, jnp.asarray(half))
-    with double():
-        jax.block_until_ready(ask())
-        start = time.monotonic()
-        jax.block_until_ready(ask())
+        half = np.arange(count)[None, :] % 2 == 0
+        asked, ask = 1, lambda: queries.scores(game, half)
+    ask()
+    start = time.monotonic()
+    ask()
     return (time.monotonic() - start) / asked
-
-
-_prefixes = jax.jit(lambda game, order: game.prefix_scores(order))
-_scores = jax.jit(lambda game, masks: game.scores(masks))
 
 
 def _line(config, total: int, seconds: float, classes: bool) -> str:

@@ -141,7 +141,7 @@ def _metrics(data: Data, found: Found, agree) -> dict[str, Any]:
         "target_range": data.target_range,
         "classes": data.class_names,
         "method": found.how,
-        "utility_calls": found.utility_calls,
+        "num_evaluations": found.num_evaluations,
         "score_of_nobody": None if found.worth is None else found.worth[0],
         "score_of_everybody": None if found.worth is None else found.worth[1],
         "spearman_with": {name: each.value for name, each in agree.items()},

@@ -26,7 +26,7 @@ class Found(NamedTuple):
         errors; empty otherwise.
       rivals: values of simpler scores.
       worth: scores of nobody and of everybody, where they are known.
-      utility_calls: coalitions scored, over all seeds.
+      num_evaluations: coalitions scored, over all seeds.
       draws: values under each seed, one a row.
       extras: further tables and metrics.
     """
@@ -39,7 +39,7 @@ class Found(NamedTuple):
     sampled: str
     rivals: dict[str, Float[np.ndarray, " n"]]
     worth: tuple[float, float] | None
-    utility_calls: int
+    num_evaluations: int
     draws: Float[np.ndarray, "seeds n"]
     extras: dict[str, Any]
     drawn_once: str = ""

@@ -15,12 +15,12 @@ from jaxval.semivalues import (
     Estimator,
     Outcome,
     Status,
-    adjusted,
     intervals,
     least_squares,
-    msr,
     permutation,
-    run_detailed,
+    regression_adjustment,
+    run,
+    sample_reuse,
     stopping,
     truncated,
     weights,
@@ -55,10 +55,10 @@ def sampled(key, config, table, maker, seed, method, weigh, context, update) -> 
             config, table, played.game, _calls(config, estimator, played.game),
             maker.seeds, context, ordered=method in _ORDERED,
         )  # fmt: skip
-    outcome = run_detailed(
+    outcome = run(
+        jax.random.fold_in(key, seed),
         estimator,
         played.game,
-        jax.random.fold_in(key, seed),
         checkpoint=_checkpoint(context.scratch, table, seed),
         tag=f"{config.game}, seed {seed}",
         progress=lambda status: update(*_standing(status, cap)),
@@ -69,21 +69,19 @@ def sampled(key, config, table, maker, seed, method, weigh, context, update) -> 
         # The same orders: what is left of the values is then the complexity's part.
         steps = outcome.steps
         options["until"] = lambda status: status.steps >= steps
-        again = run_detailed(
-            estimator, played.far, jax.random.fold_in(key, seed), **options
-        )
+        again = run(jax.random.fold_in(key, seed), estimator, played.far, **options)
         far = np.asarray(again.estimate.values)
     return Seed(outcome, far, None)
 
 
 _ESTIMATORS: dict[str, Callable[..., Estimator]] = {
-    "permutation": permutation.estimator,
+    "permutation": permutation.permutation_sampling,
     "antithetic": permutation.antithetic,
     "quasi-random": permutation.quasi_random,
     "stratified": permutation.stratified,
-    "truncated": lambda n, weigh: truncated.estimator(n),
-    "msr": msr.estimator,
-    "adjusted": adjusted.estimator,
+    "truncated": lambda n, weigh: truncated.tmc(n),
+    "msr": sample_reuse.msr,
+    "adjusted": regression_adjustment.regression_adjusted,
     "least-squares": lambda n, weigh: (
         least_squares.kernel_shap(n)
         if weigh is weights.shapley
@@ -148,7 +146,7 @@ def _standing(status: Status, budget: int) -> tuple[int, int, str]:
     settled = int((sure[order[:-1], order[1:]] > 0.95).sum())
     text = f"error {worst:.2g}, {settled}/{len(order) - 1} places settled"
     if budget:
-        return min(status.utility_calls, budget), budget, text
+        return min(status.num_evaluations, budget), budget, text
     return units, max(units, _DEFAULT_UNITS), text
 
 

@@ -5,20 +5,19 @@ import pytest
 from oracles.ecoval import algorithm_1, blobs, nearest_mean_utility
 
 from jaxval import Game
+from jaxval.coalitions.game import grouped
 from jaxval.distributional.regressions import best_per_class, nearest_neighbours
 from jaxval.ecoval import (
     NO_ADJUSTMENT,
     NO_ALPHA,
     NO_BETA,
     Mixture,
-    Points,
     Report,
     Settings,
     bootstrap,
     clusters,
     figure_1_counts,
     fit,
-    grouped,
     leave_cluster_out,
     leave_out_values,
     members_of,
@@ -30,6 +29,7 @@ from jaxval.ecoval import (
     utilities,
     values,
 )
+from jaxval.types import Points
 
 SMALL = Settings(mixture=Mixture(num_clusters=6))
 

@@ -7,11 +7,10 @@ import pytest
 from sklearn.datasets import load_diabetes, load_digits
 from sklearn.linear_model import LogisticRegression, Ridge
 
-from jaxval.coalitions import masks
+from jaxval.coalitions import masks, queries
 from jaxval.execution.precision import double
 from jaxval.games.linear_models import logistic, ridge
 from jaxval.linear_models import design, fit_logistic, fit_ridge, rotate
-from jaxval.semivalues import runs
 from jaxval.training import negative
 from jaxval.training.losses import cross_entropy
 from jaxval.types import Dataset
@@ -97,7 +96,7 @@ def test_a_fit_that_misses_its_tolerance_is_no_score(digits):
     assert np.isnan(everybody)
     assert nobody == pytest.approx(np.bincount(y[12:30] % 2).max() / 18, rel=1e-6)
     with pytest.raises(ValueError, match="finite"):
-        runs.ends(game)
+        queries.ends(game)
 
 
 def test_a_step_is_a_score_and_where_to_go_on(digits):

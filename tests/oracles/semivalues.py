@@ -9,6 +9,7 @@ from jax.tree_util import Partial
 from jaxval.coalitions import masks
 from jaxval.coalitions.game import Game
 from jaxval.execution.precision import float64
+from jaxval.semivalues import weights
 
 
 def score(game, members):
@@ -65,3 +66,14 @@ def five_player_tables():
     return np.stack(
         [gloves, airport, voting, unanimity, losses, rng.normal(size=32)]
     ).astype(float)
+
+
+NAMED_WEIGHTS = {
+    "shapley": weights.shapley,
+    "banzhaf": weights.banzhaf,
+    "banzhaf_0.2": weights.weighted_banzhaf(0.2),
+    "beta_16_1": weights.beta(16, 1),
+    "beta_1_4": weights.beta(1, 4),
+    "leave_one_out": weights.leave_one_out,
+    "leave_three_out": weights.leave_group_out(3),
+}

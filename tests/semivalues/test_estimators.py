@@ -12,13 +12,12 @@ from jaxval.coalitions import masks
 from jaxval.coalitions.game import Game
 from jaxval.semivalues import (
     Ends,
-    adjusted,
     exact,
     least_squares,
-    msr,
     permutation,
+    regression_adjustment,
     run,
-    run_detailed,
+    sample_reuse,
     stopping,
     truncated,
     weights,
@@ -32,13 +31,15 @@ SEMIVALUES = {
     "leave_two_out": weights.leave_group_out(2),
 }
 ANY = {
-    "permutation": permutation.estimator,
+    "permutation": permutation.permutation_sampling,
     "antithetic": permutation.antithetic,
     "quasi_random": functools.partial(permutation.quasi_random, num_directions=2),
     "stratified": functools.partial(permutation.stratified, num_rotations=3),
-    "msr": msr.estimator,
-    "msr_plain": msr.plain,
-    "adjusted": functools.partial(adjusted.estimator, coalitions=16),
+    "msr": sample_reuse.msr,
+    "msr_plain": sample_reuse.msr_unbiased,
+    "adjusted": functools.partial(
+        regression_adjustment.regression_adjusted, coalitions=16
+    ),
 }
 CASES = {(m, v): make(N, SEMIVALUES[v]) for m, make in ANY.items() for v in SEMIVALUES}
 CASES |= {
@@ -47,10 +48,10 @@ CASES |= {
     ("kernel_banzhaf", "banzhaf_0.3"): least_squares.kernel_banzhaf(
         N, probability=0.3, groups=16
     ),
-    ("adjusted_quadratic", "shapley"): adjusted.estimator(
-        N, basis=adjusted.quadratic(N), coalitions=32
+    ("adjusted_quadratic", "shapley"): regression_adjustment.regression_adjusted(
+        N, basis=regression_adjustment.quadratic(N), coalitions=32
     ),
-    ("truncated_not", "shapley"): truncated.estimator(N, patience=N + 1),
+    ("truncated_not", "shapley"): truncated.tmc(N, patience=N + 1),
 }
 RATIOS = {"msr", "kernel_shap", "kernel_banzhaf"}
 """Consistent, with a bias of order 1/M: judged with more steps."""
@@ -162,7 +163,7 @@ def test_linear_in_the_game_for_the_same_key(method):
     tables = five_player_tables()
     key, rule = jax.random.key(8), stopping.units(1)
     rule = lambda status: status.steps >= 32
-    ask = lambda t: run(CASES[case], table_game(t), key, until=rule).values
+    ask = lambda t: run(key, CASES[case], table_game(t), until=rule).values
     a, b = ask(tables[0]), ask(tables[5])
     np.testing.assert_allclose(ask(2 * tables[0] - tables[5]), 2 * a - b, atol=1e-9)
 
@@ -179,7 +180,7 @@ def test_one_antithetic_pair_is_exact_for_pairwise_games(key, x64):
     expected = linear + np.diag(pairwise) / 2 + off.sum(1) / 2
     rule = stopping.units(1)
     estimate = run(
-        permutation.antithetic(30), Game(30, score), key, until=rule, every=1
+        key, permutation.antithetic(30), Game(30, score), until=rule, every=1
     )
     np.testing.assert_allclose(estimate.values, expected, rtol=1e-10)
     assert np.isnan(estimate.stderr).all()
@@ -189,7 +190,7 @@ def test_kernel_fits_are_exact_for_additive_games(key):
     worth = jnp.arange(1.0, 9.0)
     game = Game(8, lambda mask: mask @ worth + 3.0)
     for method in [least_squares.kernel_shap(8), least_squares.kernel_banzhaf(8)]:
-        estimate = run(method, game, key, until=stopping.budget(600))
+        estimate = run(key, method, game, until=stopping.budget(600))
         np.testing.assert_allclose(estimate.values, worth, rtol=1e-6)
 
 
@@ -197,7 +198,7 @@ def test_an_undetermined_fit_is_refused(key):
     game = Game(40, lambda mask: mask.sum() * 1.0)
     method = least_squares.kernel_shap(40, pairs=2)
     with pytest.raises(ValueError, match="no value yet"):
-        run(method, game, key, until=lambda status: True, every=1)
+        run(key, method, game, until=lambda status: True, every=1)
 
 
 def test_adjustment_pays_where_the_fit_is_good(key):
@@ -205,8 +206,8 @@ def test_adjustment_pays_where_the_fit_is_good(key):
     worth = jnp.asarray(rng.normal(size=20))
     game = Game(20, lambda mask: mask @ worth + 0.1 * jnp.sin(mask @ worth))
     rule = stopping.budget(4000)
-    plain = run(msr.plain(20, weights.shapley), game, key, until=rule)
-    fitted = run(adjusted.estimator(20), game, key, until=rule)
+    plain = run(key, sample_reuse.msr_unbiased(20, weights.shapley), game, until=rule)
+    fitted = run(key, regression_adjustment.regression_adjusted(20), game, until=rule)
     assert fitted.stderr.mean() < plain.stderr.mean() / 5
 
 
@@ -218,13 +219,13 @@ def test_walks_ask_what_the_game_answers_cheaply(key):
         return jnp.arange(order.shape[0] + 1.0)
 
     fast = Game(4, lambda mask: mask.sum() * 1.0, fast_prefixes=prefixes)
-    out = run_detailed(permutation.estimator(4), fast, key, until=stopping.units(1))
+    out = run(key, permutation.permutation_sampling(4), fast, until=stopping.units(1))
     assert asked == ["prefixes"]
-    assert out.utility_calls == 16 * 5
+    assert out.num_evaluations == 16 * 5
     np.testing.assert_allclose(out.estimate.values, np.ones(4), rtol=1e-12)
     slow = Game(4, lambda mask: mask.sum() * 1.0)
-    out = run_detailed(permutation.estimator(4), slow, key, until=stopping.units(1))
-    assert out.utility_calls == 16 * 3
+    out = run(key, permutation.permutation_sampling(4), slow, until=stopping.units(1))
+    assert out.num_evaluations == 16 * 3
 
 
 @pytest.mark.parametrize("method", sorted({m for m, _ in CASES}))
@@ -234,8 +235,8 @@ def test_host_games_give_what_traced_games_give(method, key):
     bits = 1 << np.arange(5)
     host = Game(5, lambda mask: table[int(mask @ bits)], on_host=True)
     rule = lambda status: status.steps >= 8
-    a = run(CASES[case], host, key, until=rule, every=8)
-    b = run(CASES[case], table_game(table), key, until=rule, every=8)
+    a = run(key, CASES[case], host, until=rule, every=8)
+    b = run(key, CASES[case], table_game(table), until=rule, every=8)
     np.testing.assert_allclose(a.values, b.values, atol=1e-9)
     np.testing.assert_array_equal(a.counts, b.counts)
 
@@ -247,10 +248,10 @@ def test_the_driver_traces_a_game_once_for_all_of_its_kind(key):
         traces.append(1)
         return a @ mask
 
-    method = permutation.estimator(3)
+    method = permutation.permutation_sampling(3)
     for seed in range(3):
         game = Game(3, jax.tree_util.Partial(score, jnp.arange(3.0) + seed))
-        run(method, game, key, until=stopping.units(64))
+        run(key, method, game, until=stopping.units(64))
     # Once to score nobody and everybody, once to walk.
     assert len(traces) == 2
 
@@ -263,12 +264,22 @@ def test_large_games_of_ten_thousand_players(key):
     )
     for law in [weights.shapley, weights.banzhaf, weights.beta(16, 1)]:
         estimate = run(
-            permutation.estimator(10_000, law), game, key, until=stopping.units(4)
+            key,
+            permutation.permutation_sampling(10_000, law),
+            game,
+            until=stopping.units(4),
         )
         assert np.isfinite(estimate.values).all()
 
 
-@pytest.mark.parametrize("make", [msr.estimator, msr.plain, adjusted.estimator])
+@pytest.mark.parametrize(
+    "make",
+    [
+        sample_reuse.msr,
+        sample_reuse.msr_unbiased,
+        regression_adjustment.regression_adjusted,
+    ],
+)
 def test_weights_that_need_no_sampling_are_referred(make):
     with pytest.raises(ValueError, match="leave_one_out"):
         make(5, weights.leave_one_out)
@@ -277,13 +288,13 @@ def test_weights_that_need_no_sampling_are_referred(make):
 def test_players_must_match(key):
     game = Game(3, lambda mask: mask.sum() * 1.0)
     with pytest.raises(ValueError, match="made for 4 players; the game has 3"):
-        run(permutation.estimator(4), game, key, until=stopping.units(1))
+        run(key, permutation.permutation_sampling(4), game, until=stopping.units(1))
 
 
 def test_a_score_that_is_not_finite_stops_the_run(key):
     game = Game(4, lambda mask: jnp.where(mask.sum() == 2, jnp.nan, 1.0))
     with pytest.raises(ValueError, match="steps 0 to 15"):
-        run(permutation.estimator(4), game, key, until=stopping.units(1))
+        run(key, permutation.permutation_sampling(4), game, until=stopping.units(1))
 
 
 def test_masks_of_walks_are_prefixes(key):

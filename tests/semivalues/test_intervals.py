@@ -71,7 +71,7 @@ def test_coverage_of_the_95_percent_interval(walks, count):
 
 def test_the_estimator_claims_the_errors_of_its_permutations(x64):
     game, values = unanimity_sum()
-    method = permutation.estimator(PLAYERS)
+    method = permutation.permutation_sampling(PLAYERS)
     known = Ends(game.score(jnp.zeros(8, bool)), game.score(jnp.ones(8, bool)))
 
     @jax.jit

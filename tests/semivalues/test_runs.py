@@ -15,22 +15,21 @@ from jaxval.execution.parallel import device_mesh
 from jaxval.execution.precision import float64
 from jaxval.semivalues import (
     CheckpointError,
-    adjusted,
     least_squares,
     merge,
-    msr,
     permutation,
+    regression_adjustment,
     run,
-    run_detailed,
+    sample_reuse,
     truncated,
 )
 
 METHODS = {
-    "permutation": permutation.estimator(6),
+    "permutation": permutation.permutation_sampling(6),
     "antithetic": permutation.antithetic(6),
-    "truncated": truncated.estimator(6, permutations=4, patience=2),
-    "msr": msr.estimator(6),
-    "adjusted": adjusted.estimator(6),
+    "truncated": truncated.tmc(6, permutations=4, patience=2),
+    "msr": sample_reuse.msr(6),
+    "adjusted": regression_adjustment.regression_adjusted(6),
     "kernel_shap": least_squares.kernel_shap(6),
 }
 
@@ -56,13 +55,13 @@ def same(a, b):
 @pytest.mark.parametrize("name", METHODS)
 def test_resumed_to_the_bit(name, key, tmp_path):
     path, options = tmp_path / "run.npz", {"every": 4, "save_seconds": 0.0}
-    whole = run_detailed(METHODS[name], game(), key, until=after(40), **options)
+    whole = run(key, METHODS[name], game(), until=after(40), **options)
     for steps in (12, 28, 40):
-        part = run_detailed(
-            METHODS[name], game(), key, until=after(steps), checkpoint=path, **options
+        part = run(
+            key, METHODS[name], game(), until=after(steps), checkpoint=path, **options
         )
     assert part.steps == whole.steps == 40
-    assert part.utility_calls == whole.utility_calls
+    assert part.num_evaluations == whole.num_evaluations
     same(part.state, whole.state)
     same(part.estimate, whole.estimate)
 
@@ -70,14 +69,12 @@ def test_resumed_to_the_bit(name, key, tmp_path):
 def test_truncated_walks_on_the_host_resume_to_the_bit(key, tmp_path):
     worth = lambda mask: float(np.tanh(mask @ np.arange(6.0)) + 0.5)
     on_host, path = Game(6, worth, on_host=True), tmp_path / "run.npz"
-    method = truncated.estimator(6, permutations=4, patience=2, lanes=3)
+    method = truncated.tmc(6, permutations=4, patience=2, lanes=3)
     options = {"every": 4, "save_seconds": 0.0}
-    whole = run_detailed(method, on_host, key, until=after(12), **options)
+    whole = run(key, method, on_host, until=after(12), **options)
     for steps in (4, 12):
-        part = run_detailed(
-            method, on_host, key, until=after(steps), checkpoint=path, **options
-        )
-    assert part.utility_calls == whole.utility_calls
+        part = run(key, method, on_host, until=after(steps), checkpoint=path, **options)
+    assert part.num_evaluations == whole.num_evaluations
     same(part.state, whole.state)
 
 
@@ -96,33 +93,29 @@ def test_warm_walks_resume_to_the_bit_on_any_devices(key, tmp_path):
     warm = Game(6, score, fast_step=Partial(settling, goal))
     path, options = tmp_path / "run.npz", {"every": 4, "save_seconds": 0.0}
     method = METHODS["truncated"]
-    whole = run_detailed(method, warm, key, until=after(12), **options)
+    whole = run(key, method, warm, until=after(12), **options)
     for steps in (4, 12):
-        part = run_detailed(
-            method, warm, key, until=after(steps), checkpoint=path, **options
-        )
+        part = run(key, method, warm, until=after(steps), checkpoint=path, **options)
     same(part.state, whole.state)
-    four = run_detailed(
-        method, warm, key, until=after(12), mesh=device_mesh(), **options
-    )
+    four = run(key, method, warm, until=after(12), mesh=device_mesh(), **options)
     same(four.state, whole.state)
-    lanes = truncated.estimator(6, permutations=4, patience=2, lanes=3)
-    many = run_detailed(lanes, warm, key, until=after(12), **options)
-    assert many.utility_calls == whole.utility_calls
+    lanes = truncated.tmc(6, permutations=4, patience=2, lanes=3)
+    many = run(key, lanes, warm, until=after(12), **options)
+    assert many.num_evaluations == whole.num_evaluations
     np.testing.assert_allclose(many.estimate.values, whole.estimate.values, rtol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["permutation", "truncated", "msr"])
 def test_one_device_or_four(name, key):
-    one = run(METHODS[name], game(), key, until=after(16), every=8)
-    four = run(METHODS[name], game(), key, until=after(16), every=8, mesh=device_mesh())
+    one = run(key, METHODS[name], game(), until=after(16), every=8)
+    four = run(key, METHODS[name], game(), until=after(16), every=8, mesh=device_mesh())
     np.testing.assert_array_equal(one.values, four.values)
     np.testing.assert_array_equal(one.stderr, four.stderr)
 
 
 def test_steps_at_once_or_one_by_one(key):
-    slow = run(METHODS["permutation"], game(), key, until=after(32))
-    fast = run(METHODS["permutation"], game(), key, until=after(32), batch=8)
+    slow = run(key, METHODS["permutation"], game(), until=after(32))
+    fast = run(key, METHODS["permutation"], game(), until=after(32), batch=8)
     np.testing.assert_allclose(slow.values, fast.values, rtol=1e-12)
 
 
@@ -130,9 +123,9 @@ def test_steps_at_once_or_one_by_one(key):
 def test_merged_runs_count_exactly(name):
     method = METHODS[name]
     keys = jax.random.split(jax.random.key(1), 3)
-    outs = [run_detailed(method, game(), k, until=after(40), every=8) for k in keys]
+    outs = [run(k, method, game(), until=after(40), every=8) for k in keys]
     total = merge(method, [out.state for out in outs])
-    assert total.utility_calls == sum(out.utility_calls for out in outs)
+    assert total.num_evaluations == sum(out.num_evaluations for out in outs)
     values = np.stack([out.estimate.values for out in outs])
     stderr = np.stack([out.estimate.stderr for out in outs])
     if name in ("permutation", "antithetic", "truncated"):
@@ -146,10 +139,10 @@ def test_merged_runs_count_exactly(name):
 def test_merging_in_another_order_changes_rounding_only():
     method = METHODS["permutation"]
     keys = jax.random.split(jax.random.key(1), 3)
-    states = [run_detailed(method, game(), k, until=after(16)).state for k in keys]
+    states = [run(k, method, game(), until=after(16)).state for k in keys]
     a, b = merge(method, states), merge(method, states[::-1])
     np.testing.assert_allclose(a.estimate.stderr, b.estimate.stderr, rtol=1e-10)
-    assert a.utility_calls == b.utility_calls
+    assert a.num_evaluations == b.num_evaluations
 
 
 GAME = game()
@@ -168,7 +161,7 @@ def test_a_foreign_checkpoint_is_refused_and_left_alone(what, key, tmp_path):
 
     def go(method=METHODS["permutation"], game=GAME, key=key, tag="", every=4):
         return run(
-            method, game, key, until=after(8), every=every, checkpoint=path, tag=tag
+            key, method, game, until=after(8), every=every, checkpoint=path, tag=tag
         )
 
     go()
@@ -181,9 +174,9 @@ def test_a_foreign_checkpoint_is_refused_and_left_alone(what, key, tmp_path):
 def test_a_closure_is_told_apart_by_its_scores(key, tmp_path):
     path = tmp_path / "run.npz"
     go = lambda scale: run(
+        key,
         METHODS["permutation"],
         Game(6, lambda mask: scale * mask.sum()),
-        key,
         until=after(16),
         checkpoint=path,
     )
@@ -196,7 +189,7 @@ def test_a_closure_is_told_apart_by_its_scores(key, tmp_path):
 def test_a_damaged_checkpoint_is_refused_and_left_alone(damage, key, tmp_path):
     path = tmp_path / "run.npz"
     go = lambda: run(
-        METHODS["permutation"], game(), key, until=after(16), checkpoint=path
+        key, METHODS["permutation"], game(), until=after(16), checkpoint=path
     )
     go()
     whole = bytearray(path.read_bytes())
@@ -217,12 +210,12 @@ KILLED = """
     import os, signal, sys
     import jax, jax.numpy as jnp, numpy as np
     from jaxval.semivalues import permutation, run
-    from jaxval.types import Game
+    from jaxval.coalitions.game import Game
     game = Game(6, lambda mask: jnp.tanh(mask @ jnp.arange(6.0)))
     def progress(status):
         if sys.argv[2] == "kill" and status.steps == 12:
             os.kill(os.getpid(), signal.SIGKILL)
-    out = run(permutation.estimator(6), game, jax.random.key(0), every=4,
+    out = run(jax.random.key(0), permutation.permutation_sampling(6), game, every=4,
               until=lambda status: status.steps >= 24, checkpoint=sys.argv[1],
               save_seconds=0.0, progress=progress)
     print(out.values.tobytes().hex(), out.stderr.tobytes().hex())
@@ -247,7 +240,7 @@ def test_killed_and_resumed_to_the_bit(tmp_path):
 
 def test_progress_shows_the_estimate_settling(key):
     seen = []
-    run(METHODS["permutation"], game(), key, until=after(64), progress=seen.append)
+    run(key, METHODS["permutation"], game(), until=after(64), progress=seen.append)
     assert [s.steps for s in seen] == [16, 32, 48, 64]
     errors = [s.estimate.stderr.mean() for s in seen]
     assert errors[-1] < errors[0]
@@ -256,4 +249,4 @@ def test_progress_shows_the_estimate_settling(key):
 
 def test_what_cannot_be_split_is_refused(key):
     with pytest.raises(ValueError, match="multiple of the mesh's 4 devices"):
-        run(METHODS["msr"], game(), key, until=after(6), every=6, mesh=device_mesh())
+        run(key, METHODS["msr"], game(), until=after(6), every=6, mesh=device_mesh())

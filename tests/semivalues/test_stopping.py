@@ -49,7 +49,7 @@ def test_equal_players_never_look_stable_without_a_tie():
 
 
 def test_counters_and_combinations():
-    now = status([1.0], 0.5, 10, utility_calls=99, seconds=3.0)
+    now = status([1.0], 0.5, 10, num_evaluations=99, seconds=3.0)
     yes, no = stopping.units(10), stopping.budget(100)
     assert yes(now)
     assert not no(now)

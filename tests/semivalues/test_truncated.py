@@ -10,7 +10,7 @@ from jaxval.coalitions import masks
 from jaxval.coalitions.game import Game
 from jaxval.games import linear_models as convex
 from jaxval.games.linear_models import logistic
-from jaxval.semivalues import Ends, run_detailed, stopping, truncated
+from jaxval.semivalues import Ends, run, stopping, truncated
 from jaxval.training import negative
 from jaxval.training.losses import cross_entropy
 from jaxval.types import Dataset
@@ -55,7 +55,7 @@ def by_hand(order, game, band, patience):
 @pytest.mark.parametrize("lanes", [1, 3, 7])
 def test_lanes_walk_as_the_rule_says(lanes, key, x64):
     game = saturating()
-    method = truncated.estimator(12, permutations=7, lanes=lanes, patience=3)
+    method = truncated.tmc(12, permutations=7, lanes=lanes, patience=3)
     empty, full = np.zeros(12, bool), np.ones(12, bool)
     known = Ends(*(game.score(jnp.asarray(m)) for m in (empty, full)))
     drawn = jax.jit(method.sample)(key, game, known)
@@ -68,10 +68,10 @@ def test_lanes_walk_as_the_rule_says(lanes, key, x64):
 
 @pytest.mark.parametrize("kind", ["fast", "host"])
 def test_fast_and_host_games_truncate_alike(kind, key):
-    method = truncated.estimator(12, patience=3)
+    method = truncated.tmc(12, patience=3)
     rule = stopping.units(32)
-    one = run_detailed(method, saturating(), key, until=rule, every=2)
-    two = run_detailed(method, saturating(**{kind: True}), key, until=rule, every=2)
+    one = run(key, method, saturating(), until=rule, every=2)
+    two = run(key, method, saturating(**{kind: True}), until=rule, every=2)
     np.testing.assert_allclose(one.estimate.values, two.estimate.values, atol=1e-6)
     np.testing.assert_array_equal(one.state.reached, two.state.reached)
 
@@ -88,16 +88,16 @@ def test_the_host_is_asked_for_all_live_lanes_at_once(key):
     rule = stopping.units(8)
     outs, sizes = [], []
     for lanes in (None, 1, 3):
-        method = truncated.estimator(12, permutations=8, lanes=lanes, patience=3)
+        method = truncated.tmc(12, permutations=8, lanes=lanes, patience=3)
         asked.clear()
-        outs.append(run_detailed(method, game, key, until=rule, every=1))
+        outs.append(run(key, method, game, until=rule, every=1))
         sizes.append(asked[1:])
     assert sizes[0][0] == 8
     assert len(sizes[0]) <= 11
     assert set(sizes[1]) == {1}
     assert max(sizes[2]) == 3
     for out, size in zip(outs, sizes, strict=True):
-        assert out.utility_calls == sum(size)
+        assert out.num_evaluations == sum(size)
         np.testing.assert_array_equal(out.estimate.values, outs[0].estimate.values)
         np.testing.assert_array_equal(out.state.reached, outs[0].state.reached)
 
@@ -110,10 +110,10 @@ def test_refilled_lanes_stay_full_until_nothing_is_left(key):
         fast_scores=lambda masks: asked.append(len(masks)) or np.ones(len(masks)),
         on_host=True,
     )
-    method = truncated.estimator(30, permutations=12, lanes=4, patience=2)
-    out = run_detailed(method, game, key, until=stopping.units(12), every=1)
+    method = truncated.tmc(30, permutations=12, lanes=4, patience=2)
+    out = run(key, method, game, until=stopping.units(12), every=1)
     assert asked[1:] == [4] * 6
-    assert out.utility_calls == 24
+    assert out.num_evaluations == 24
 
 
 def of_digits(n, **options):
@@ -132,35 +132,33 @@ def test_warm_walks_truncate_as_all_prefixes_do(lanes, key):
     whole = dataclasses.replace(game, fast_step=None)
     band = truncated.relative_to_full(0.5)
     options = {"band": band, "patience": 2, "permutations": 4}
-    method = truncated.estimator(14, lanes=lanes, **options)
+    method = truncated.tmc(14, lanes=lanes, **options)
     rule = stopping.units(8)
-    walked = run_detailed(method, game, key, until=rule, every=2)
-    scored = run_detailed(
-        truncated.estimator(14, **options), whole, key, until=rule, every=2
-    )
+    walked = run(key, method, game, until=rule, every=2)
+    scored = run(key, truncated.tmc(14, **options), whole, until=rule, every=2)
     np.testing.assert_allclose(
         walked.estimate.values, scored.estimate.values, atol=1e-6
     )
     np.testing.assert_array_equal(walked.state.reached, scored.state.reached)
-    assert scored.utility_calls == 8 * 15
-    finished = np.asarray(walked.state.reached).sum() - walked.utility_calls
+    assert scored.num_evaluations == 8 * 15
+    finished = np.asarray(walked.state.reached).sum() - walked.num_evaluations
     assert 0 <= finished < 8
-    assert walked.utility_calls < 8 * 13
+    assert walked.num_evaluations < 8 * 13
 
 
 def test_walks_that_are_not_truncated_are_permutation_sampling(key):
     game = of_digits(8, **SMOOTH)
     rule = stopping.units(4)
     band = truncated.absolute(0.0)
-    method = truncated.estimator(8, band=band, patience=100, permutations=4)
-    out = run_detailed(method, game, key, until=rule, every=1)
+    method = truncated.tmc(8, band=band, patience=100, permutations=4)
+    out = run(key, method, game, until=rule, every=1)
     orders = np.asarray(truncated._orders.shuffles(jax.random.fold_in(key, 0), 4, 8))
     ask = jax.jit(lambda game, members: game.scores(members))
     paid = np.zeros(8)
     for order in orders:
         paid[order] += np.diff(ask(game, masks.prefixes(jnp.asarray(order)))) / 4
     np.testing.assert_allclose(out.estimate.values, paid, atol=1e-6)
-    assert out.utility_calls == 4 * 7
+    assert out.num_evaluations == 4 * 7
     assert truncated.bias(out.state).missing == pytest.approx(0.0, abs=1e-9)
 
 
@@ -169,14 +167,14 @@ def test_data_shapleys_rules_under_one_name(key):
     x, y = x[:60] / 16, y[:60]
     game = convex.data_shapley(Dataset(x[:20], y[:20], np.arange(20)), x[20:], y[20:])
     method = truncated.data_shapley(20, permutations=4)
-    out = run_detailed(method, game, key, until=stopping.units(4), every=1)
+    out = run(key, method, game, until=stopping.units(4), every=1)
     table = Game(20, jax.jit(game.score))
     orders = np.asarray(truncated._orders.shuffles(jax.random.fold_in(key, 0), 4, 20))
     told = [by_hand(order, table, 0.01, 6) for order in orders]
     np.testing.assert_allclose(
         out.estimate.values, np.mean([t[0] for t in told], axis=0), atol=1e-12
     )
-    assert out.utility_calls == sum(t[1] for t in told) < 4 * 19
+    assert out.num_evaluations == sum(t[1] for t in told) < 4 * 19
     share = np.bincount(y[20:]).max() / 40
     lacking = jnp.asarray(y[:20] == 0)
     assert float(table.score(jnp.zeros(20, bool))) == pytest.approx(share)
@@ -186,9 +184,7 @@ def test_data_shapleys_rules_under_one_name(key):
 def test_the_bias_is_reported(key):
     # Late players would lose a little each: truncation leaves their losses out.
     game = Game(30, lambda mask: jnp.tanh(mask.sum()) - 0.0001 * mask.sum())
-    out = run_detailed(
-        truncated.estimator(30), game, key, until=stopping.units(64), every=1
-    )
+    out = run(key, truncated.tmc(30), game, until=stopping.units(64), every=1)
     told = truncated.bias(out.state)
     worth = np.tanh(30.0) - 0.003
     np.testing.assert_allclose(told.missing, worth - out.estimate.values.sum(), 1e-6)
@@ -199,7 +195,7 @@ def test_the_bias_is_reported(key):
 def test_a_negative_full_score_does_not_misfire(key):
     # Relative to v(N) = -10, not to a running sum that crosses zero.
     game = Game(10, lambda mask: -1.0 * mask.sum())
-    out = run_detailed(truncated.estimator(10), game, key, until=stopping.units(16))
+    out = run(key, truncated.tmc(10), game, until=stopping.units(16))
     np.testing.assert_allclose(out.estimate.values, -np.ones(10), rtol=1e-12)
     assert truncated.bias(out.state).missing == pytest.approx(0, abs=1e-9)
 
@@ -207,13 +203,13 @@ def test_a_negative_full_score_does_not_misfire(key):
 def test_zeros_do_not_stop_a_walk_before_they_must(key):
     # Nobody adds anything until all are there; full = 1, so zeros are no hits.
     game = Game(8, lambda mask: mask.all() * 1.0)
-    out = run_detailed(truncated.estimator(8), game, key, until=stopping.units(16))
+    out = run(key, truncated.tmc(8), game, until=stopping.units(16))
     np.testing.assert_allclose(out.estimate.values.sum(), 1.0)
 
 
 def test_an_absolute_band(key):
     game = Game(20, lambda mask: 5.0 - 4.0 * 0.3 ** mask.sum())
-    wide = truncated.estimator(20, band=truncated.absolute(1.0), name="absolute(1)")
-    tight = truncated.estimator(20, band=truncated.absolute(1e-9), name="absolute(0)")
-    ask = lambda method: run_detailed(method, game, key, until=stopping.units(16))
-    assert ask(wide).utility_calls < ask(tight).utility_calls
+    wide = truncated.tmc(20, band=truncated.absolute(1.0), name="absolute(1)")
+    tight = truncated.tmc(20, band=truncated.absolute(1e-9), name="absolute(0)")
+    ask = lambda method: run(key, method, game, until=stopping.units(16))
+    assert ask(wide).num_evaluations < ask(tight).num_evaluations

@@ -1,18 +1,9 @@
 import numpy as np
 import pytest
+from oracles.semivalues import NAMED_WEIGHTS as NAMED
 from scipy.special import comb
 
 from jaxval.semivalues import weights
-
-NAMED = {
-    "shapley": weights.shapley,
-    "banzhaf": weights.banzhaf,
-    "banzhaf_0.2": weights.weighted_banzhaf(0.2),
-    "beta_16_1": weights.beta(16, 1),
-    "beta_1_4": weights.beta(1, 4),
-    "leave_one_out": weights.leave_one_out,
-    "leave_three_out": weights.leave_group_out(3),
-}
 
 
 @pytest.mark.parametrize("name", NAMED)

@@ -19,7 +19,7 @@ from jaxval.coalitions.game import Game
 from jaxval.experiments import __main__ as runner
 from jaxval.games import knn
 from jaxval.runner.contract import SILENT
-from jaxval.semivalues import exact, intervals, msr, permutation
+from jaxval.semivalues import exact, intervals, permutation, sample_reuse
 from jaxval.types import ValueEstimate
 from jaxval.valuation import command as value
 from jaxval.valuation import ecoval as value_ecoval
@@ -162,7 +162,7 @@ def test_values_are_those_of_the_library(table):
 
 def test_many_players_are_sampled_and_said_so(tmp_path, capsys):
     path = write(tmp_path / "many.csv", rows_of(80, owners=30))
-    assert run(path, "--game", "discrepancy", "--budget", "2000") == 0
+    assert run("discrepancy", path, "--game", "--budget", "2000") == 0
     captured = capsys.readouterr()
     assert "30 players are too many" in captured.err
     assert "pairs of orders" in captured.out
@@ -216,9 +216,9 @@ def test_an_orders_prefixes_are_timed_where_the_game_is_traced():
 @pytest.mark.parametrize(
     ("estimator", "calls"),
     [
-        (permutation.estimator(10), 200 * 9),
+        (permutation.permutation_sampling(10), 200 * 9),
         (permutation.antithetic(10), 200 * 18),
-        (msr.estimator(10), 200),
+        (sample_reuse.msr(10), 200),
     ],
 )
 def test_scores_are_counted_beforehand(estimator, calls):
@@ -228,7 +228,7 @@ def test_scores_are_counted_beforehand(estimator, calls):
 
 
 def test_an_option_that_stops_nothing_is_said_to(table, capsys):
-    assert run(table, "--game", "size", "--seconds", "5") == 0
+    assert run("size", table, "--game", "--seconds", "5") == 0
     assert "note: --seconds has nothing to stop" in capsys.readouterr().err
 
 
@@ -248,7 +248,7 @@ def metrics_of(path, out="out"):
 def test_ecoval_values_points_that_come_later(table, tmp_path, capsys):
     later = write(tmp_path / "later.csv", rows_of(14, seed=9))
     options = ["--seeds", "2", "--resamples", "4", "--game", "ecoval"]
-    assert run(table, *options, "--unseen", str(later)) == 0
+    assert run("--unseen", *table, options, str(later)) == 0
     unseen = read(table, "unseen.csv")
     assert len(unseen) == 14
     points, owners = read(table, "points.csv"), read(table)
@@ -351,7 +351,7 @@ def test_two_that_are_not_told_apart_are_not_ranked():
     ],
 )
 def test_ecoval_ignores_no_option(table, capsys, options, message):
-    assert run(table, "--game", "ecoval", *options) == 2
+    assert run("ecoval", table, "--game", *options) == 2
     assert message in capsys.readouterr().err
 
 

@@ -7,8 +7,9 @@ import jax
 import numpy as np
 
 from jaxval import datasets, models
-from jaxval.ecoval import Points, principal_components
+from jaxval.ecoval import principal_components
 from jaxval.ecoval.embeddings import trained_network
+from jaxval.types import Points
 
 __all__ = ["Draw", "Material", "Sizes", "deal", "material"]
 

@@ -12,11 +12,11 @@ from jaxval import ecoval
 from jaxval.distributional import estimator as distributional
 from jaxval.distributional import regressions as value_models
 from jaxval.distributional import utilities as point_scores
-from jaxval.ecoval import Points, leave_cluster_out, utilities
+from jaxval.ecoval import leave_cluster_out, utilities
 from jaxval.experiments.parts.deals import Draw
 from jaxval.runner.machine import timed
 from jaxval.semivalues import exact
-from jaxval.types import ValueEstimate
+from jaxval.types import Points, ValueEstimate
 
 __all__ = [
     "VARIANTS",

@@ -27,7 +27,7 @@ from jaxval.semivalues.coalitions import Design, Scored
 from jaxval.semivalues.estimator import Estimator, Units
 from jaxval.types import Ends, ValueEstimate
 
-__all__ = ["Basis", "State", "estimator", "linear", "quadratic"]
+__all__ = ["Basis", "State", "regression_adjusted", "linear", "quadratic"]
 
 _SIZE_TERMS = 4
 
@@ -139,7 +139,7 @@ def quadratic(num_players: int) -> Basis:
     return Basis(features, values, "quadratic")
 
 
-def estimator(
+def regression_adjusted(
     num_players: int,
     weights: _weights.Weights = _weights.shapley,
     *,
@@ -169,10 +169,10 @@ def estimator(
     Example:
       >>> import jax
       >>> from jaxval.semivalues import run, stopping
-      >>> from jaxval.types import Game
+      >>> from jaxval.coalitions.game import Game
       >>> game = Game(4, lambda mask: mask @ jnp.arange(4.0) + mask[0] * mask[1])
       >>> rule = stopping.budget(800)
-      >>> out = run(estimator(4), game, jax.random.key(0), until=rule)
+      >>> out = run(jax.random.key(0), regression_adjusted(4), game, until=rule)
       >>> bool((abs(out.values - jnp.array([0.5, 1.5, 2, 3])) < 5 * out.stderr).all())
       True
 

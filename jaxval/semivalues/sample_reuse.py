@@ -19,7 +19,7 @@ from jaxval.semivalues.estimator import Estimator
 from jaxval.semivalues.permutation import Walk, from_units
 from jaxval.types import Ends, PRNGKey, ValueEstimate
 
-__all__ = ["State", "estimator", "plain"]
+__all__ = ["State", "msr", "msr_unbiased"]
 
 
 class Side(NamedTuple):
@@ -56,7 +56,7 @@ class State(NamedTuple):
     ends: Ends
 
 
-def estimator(
+def msr(
     num_players: int,
     weights: _weights.Weights = _weights.banzhaf,
     *,
@@ -71,8 +71,8 @@ def estimator(
     exactly. For the Banzhaf value the coalitions are uniform and this is the mean with
     less the mean without. Both are ratios of random sums: the standard error is the
     delta method's, from the residuals $a_S(v(S) - \bar v_i)$ (dividing the spread of
-    the scores by the count instead is wrong), and the bias is of order 1/M; `plain` has
-    none.
+    the scores by the count instead is wrong), and the bias is of order 1/M;
+    `msr_unbiased` has none.
 
     Args:
       num_players: $n$, 2 at least.
@@ -87,7 +87,7 @@ def estimator(
       >>> import jax
       >>> from jaxval.semivalues import run, stopping
       >>> game = Game(4, lambda mask: mask.sum() * 2.0)
-      >>> out = run(estimator(4), game, jax.random.key(0), until=stopping.units(4096))
+      >>> out = run(jax.random.key(0), msr(4), game, until=stopping.units(4096))
       >>> bool((abs(out.values - 2) < 5 * out.stderr).all())
       True
 
@@ -112,7 +112,7 @@ def estimator(
     )
 
 
-def plain(
+def msr_unbiased(
     num_players: int,
     weights: _weights.Weights = _weights.banzhaf,
     *,
@@ -123,10 +123,10 @@ def plain(
     The unit is $a_S \mathbb 1[i \in S](v(S) - c) - b_S \mathbb 1[i \notin S](v(S) - c)$
     with the constant $c = (v(\emptyset) + v(N))/2$, which costs no bias since the
     coefficients of each player sum to 0, and takes the offset of the scores out of the
-    variance. Arguments as in `estimator`.
+    variance. Arguments as in `msr`.
 
     Example:
-      >>> plain(4, coalitions=32).unit
+      >>> msr_unbiased(4, coalitions=32).unit
       'coalition'
 
     References:
@@ -135,7 +135,7 @@ def plain(
     share = _coalitions.share_of(weights, num_players)
     plan = _coalitions.design(share)
 
-    settings = f"msr.plain({num_players}, coalitions={coalitions}, "
+    settings = f"sample_reuse.msr_unbiased({num_players}, coalitions={coalitions}, "
     settings += f"shares={_weights.digest(share)})"
     sample = Partial(_plain(coalitions), plan)
     return from_units(settings, "coalition", num_players, sample)
