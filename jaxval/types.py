@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, Num
 
 __all__ = [
+    "AnyArray",
     "ApplyFn",
     "Dataset",
     "Ends",
@@ -34,6 +35,8 @@ Scalar = Float[Array, ""]
 Mask = Bool[Array, " players"]
 Order = Int[Array, " players"]
 Params = Any
+AnyArray = Array | np.ndarray
+"""An array of either world: `Float[AnyArray, "n d"]`."""
 
 KernelFn = Callable[[Float[Array, " d"], Float[Array, " d"]], Scalar]
 """A kernel of two points."""

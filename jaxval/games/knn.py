@@ -22,6 +22,7 @@ from jaxtyping import Array, Bool, Float, Int, Num
 
 from jaxval._checks import check, finite, groups, positive, same_length
 from jaxval.coalitions.game import Game
+from jaxval.execution.memory import rows_that_fit
 from jaxval.execution.precision import double, float64, in_double
 
 __all__ = [
@@ -154,7 +155,7 @@ def _sorted(distances, y, y_valid, owner, regression, radius=np.inf):
 
 
 def _batch(known):
-    return max(1, 2**26 // (8 * known.gains.size))
+    return rows_that_fit(8 * known.gains.size)
 
 
 @functools.cache

@@ -23,6 +23,7 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Bool, Float, Int, Num
 
 from jaxval._checks import check, finite, groups, positive, same_length
+from jaxval.execution.memory import rows_that_fit
 from jaxval.execution.parallel import batched_map
 from jaxval.execution.precision import double, float64, in_double
 
@@ -183,7 +184,8 @@ def kernel_sums(
       owner: who contributed each row.
       valid: the target sample.
       kernel: see `rbf_ladder`.
-      block_rows: rows of the kernel matrix at once; chosen to take about 64 MB.
+      block_rows: Rows of the kernel matrix at once; chosen by `execution.memory` when
+        `None`.
       progress: called with (rows done, rows in all).
 
     Raises:
@@ -202,7 +204,7 @@ def kernel_sums(
     count = groups("owner", owner)
     pooled = _pool(x, valid)
     label = np.r_[np.asarray(owner), np.full(len(valid), count)]
-    block_rows = block_rows or max(1, 2**23 // len(pooled))
+    block_rows = block_rows or rows_that_fit(8 * len(pooled))
     with double():
         pooled, label = float64(pooled), jnp.asarray(label, jnp.int32)
         parts = (pooled, label, jnp.zeros(count + 1), kernel)
