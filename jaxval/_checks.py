@@ -6,6 +6,7 @@ Every message names the argument, what was expected, what came, and what to do.
 from typing import Any
 
 import numpy as np
+from jax import dtypes
 
 __all__ = [
     "check",
@@ -34,7 +35,8 @@ def positive(name: str, value: float | int, *, zero: bool = False) -> None:
 def finite(name: str, array: Any) -> None:
     """Check that an array holds no NaN and no infinity, and say where the first is."""
     array = np.asarray(array)
-    if not np.issubdtype(array.dtype, np.floating):
+    # Through JAX: NumPy holds that bfloat16 is no floating-point type.
+    if not dtypes.issubdtype(array.dtype, np.floating):
         return
     bad = ~np.isfinite(array)
     if bad.any():

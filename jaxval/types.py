@@ -30,13 +30,14 @@ __all__ = [
     "ValueEstimate",
 ]
 
+AnyArray = Array | np.ndarray
+"""An array of either world; `Float[AnyArray, "n d"]` says its type and shape."""
+
 PRNGKey = Key[Array, ""]
 Scalar = Float[Array, ""]
 Mask = Bool[Array, " players"]
 Order = Int[Array, " players"]
 Params = Any
-AnyArray = Array | np.ndarray
-"""An array of either world: `Float[AnyArray, "n d"]`."""
 
 KernelFn = Callable[[Float[Array, " d"], Float[Array, " d"]], Scalar]
 """A kernel of two points."""

@@ -111,8 +111,11 @@ def num_parallel(
     return rows_that_fit(bytes_each, memory)
 
 
-def gibibytes(count: float) -> str:
+def gibibytes(count: int | float) -> str:
     """Bytes as a message says them.
+
+    Args:
+      count: Number of bytes.
 
     Example:
       >>> gibibytes(3 * 2**29)

@@ -125,9 +125,10 @@ def sampled(n: int, others: int | None = None) -> Int[np.ndarray, " few"]:
       >>> sampled(2).tolist(), len(sampled(100)), len(sampled(100, 5))
       ([0, 1], 4, 4)
     """
+    if n < 4:
+        return np.arange(n)
     random = np.random.default_rng([n, 0 if others is None else others])
-    halves = random.integers(0, [n // 2 + 1, n - n // 2]) + [0, n // 2]
-    return np.unique([0, *np.minimum(halves, n - 1), n - 1])
+    return np.array([0, *random.integers([1, n // 2], [n // 2, n - 1]), n - 1])
 
 
 def tolerance(
