@@ -22,7 +22,7 @@ import numpy as np
 
 from jaxval import models
 from jaxval.kernels import readouts, tangent
-from jaxval.kernels.layers import capture as layer_capture
+from jaxval.kernels.layers.capture import capture
 from jaxval.kernels.neural_tangents import engine as neural_tangents_engine
 from jaxval.types import Points
 
@@ -92,8 +92,8 @@ def arguments(problem):
 def operations(problem, args):
     """Of both passes, and of every weight's cheapest route, symmetric pairs once."""
     fn, params, (x, y) = args
-    capture = lambda p, x, y: layer_capture.capture(fn, p, (problem.readout,), x, y)
-    _, weights = jax.eval_shape(capture, params, x, y)
+    captured = lambda p, x, y: capture(fn, p, (problem.readout,), x, y)
+    _, weights = jax.eval_shape(captured, params, x, y)
     n, total = problem.rows, 0
     pairs = n * (n + 1) // 2
     for weight in weights:

@@ -63,7 +63,7 @@ def gram(
       implementation: `JACOBIAN_CONTRACTION` or `NTK_VECTOR_PRODUCTS`.
 
     Returns:
-      One row for each input in `x`, one column for each in `x_other` (or in `x`).
+      One row for each input in `x`, one column for each in `columns` (or in `rows`).
 
     Raises:
       ImportError: If neural-tangents is not installed.

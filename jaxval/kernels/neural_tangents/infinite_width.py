@@ -33,7 +33,7 @@ _BLOCK = 2**30
 """Bytes of a block of pairs of inputs where no limit is set."""
 
 InfiniteKernelFn = Callable[..., Any]
-"""`kernel_fn(x, x_other, "ntk")` of `neural_tangents.stax`."""
+"""`kernel_fn(rows, columns, "ntk")` of `neural_tangents.stax`."""
 
 
 def relu_gram(
