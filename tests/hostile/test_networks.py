@@ -74,7 +74,7 @@ def read(jacobian, readout):
 
 
 def compare(name, engine, truths, rows, columns, readout="class"):
-    """The square and the rectangle, whole, and the rectangle in blocks if it is long."""
+    """The square and the rectangle, and that in blocks if it is long."""
     net = zoo.NETWORKS[name]
     left, right = (read(j, readout) for j in jacobian(truths, name, rows, columns))
     points = Points(zoo.inputs(net.inputs, rows, 0), classes(rows))
