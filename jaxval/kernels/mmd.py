@@ -193,7 +193,7 @@ def sums_and_rows(
     """`kernel_sums`, and the sums of each row of the target over the rows of owners."""
     same_length(x=x, owner=owner)
     count = groups("owner", owner)
-    pooled = centred_pool(x, valid)
+    pooled = pool(x, valid)
     n = len(pooled) - len(valid)
     label = np.r_[np.asarray(owner), np.full(len(valid), count)]
     with double():
@@ -291,18 +291,17 @@ def mean_over_pairs(total, size, diagonal, unbiased):
     return jnp.where(size == 1, diagonal, (total - size * diagonal) / pairs)
 
 
-def centred_pool(
+def pool(
     x: Num[AnyArray, "n ..."], valid: Num[AnyArray, "m ..."]
 ) -> Float[np.ndarray, "rows d"]:
-    """The rows of both samples, flattened, in float64, about their common mean."""
+    """The rows of both samples, flattened, in float64, one below the other."""
     x, valid = _flat("x", x), _flat("valid", valid)
     check(
         x.shape[1] == valid.shape[1],
         "x and valid must have the same width once flattened; got "
         f"{x.shape[1]} and {valid.shape[1]}.",
     )
-    pooled = np.concatenate([x, valid])
-    return pooled - pooled.mean(axis=0)
+    return np.concatenate([x, valid])
 
 
 def _flat(name, sample):

@@ -23,9 +23,9 @@ from jaxval.execution.options import Execution
 from jaxval.execution.precision import double, float64, in_double
 from jaxval.kernels.mmd import (
     KernelSums,
-    centred_pool,
     kernel_values,
     mean_over_pairs,
+    pool,
     sums_and_rows,
 )
 from jaxval.kernels.pairwise import RbfMixture
@@ -53,7 +53,7 @@ class RowKernels(NamedTuple):
       sums: Sums over owners and the whole target.
       to_rows: Sums over the rows of each owner with each row of the target.
       gram: Kernel of the target's rows; `None` where it is computed again each time.
-      points: Rows of the target, centred, where `gram` is `None`.
+      points: Rows of the target, flattened, where `gram` is `None`.
       bandwidths: Bandwidths of the kernel, in the units of the inputs.
       weights: Weights of its Gaussians.
     """
@@ -98,7 +98,7 @@ def row_kernels(
     """
     sums, by_row = sums_and_rows(x, owner, valid, kernel, execution)
     count = len(valid)
-    points = float64(centred_pool(x, valid)[-count:])
+    points = float64(pool(x, valid)[-count:])
     numbers = float64(kernel.bandwidths), float64(kernel.weights)
     if 8 * count**2 > (execution.memory or _GRAM_BYTES):
         return RowKernels(sums, by_row.T, None, points, *numbers)

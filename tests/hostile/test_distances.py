@@ -105,7 +105,8 @@ def test_a_tolerance_bounds_the_error():
 
 
 @pytest.mark.parametrize("width", [3, 100])
-@pytest.mark.parametrize("kind", ["unix time", "sentinel row", "sentinel column"])
+# Where half of the rows are 1e9 away, float64 can't order that half.
+@pytest.mark.parametrize("kind", ["unix time", "sentinel row", "duplicates"])
 def test_knn_shapley_does_not_see_the_far_point(kind, width):
     x, valid = table(kind, width)
     y, y_valid = RNG.integers(0, 2, N), RNG.integers(0, 2, M)
@@ -210,7 +211,10 @@ NAN = np.array([[np.nan], [1.0]])
         (lambda: raw(knn.threshold_knn)(*KNN, radius=np.nan), "radius"),
         (lambda: raw(spectra.spectrum)(TWO), "gram must be symmetric"),
         (lambda: raw(spectra.spectrum)(TWO[:1]), "square matrix"),
-        (lambda: raw(spectra.eigensystem)(TWO), "gram must be symmetric"),
+        (
+            lambda: linalg.forms_for_regularisers(-np.eye(2), np.ones(2), np.ones(1)),
+            "zetas must keep",
+        ),
         (
             lambda: raw(linalg.leave_owners_out)(TWO, np.ones(2), np.arange(2), 1.0),
             "gram must be symmetric",

@@ -8,7 +8,7 @@ import pytest
 from jaxval.coalitions import masks
 from jaxval.kernels import gradient_engine, readouts
 from jaxval.kernels.approximations import projection
-from jaxval.kernels.approximations.error import approximation_error
+from jaxval.kernels.approximations.error import deviation
 
 SKETCHES = [projection.folded, projection.rademacher]
 OWNER = np.array([0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1, 2])
@@ -70,7 +70,7 @@ def test_features_tend_to_the_tangent_kernel(key, problem, sketch, readout):
     exact = gradient_engine.gram(network, params, x, y, readout=readout)
     ask = {"readout": readout, "sketch": sketch}
     errors = [
-        approximation_error(
+        deviation(
             projection.gram(
                 projection.features(key, network, params, x, y, num_features=k, **ask)
             ),
