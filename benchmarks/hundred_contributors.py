@@ -76,7 +76,7 @@ def problem(folder, seed):
     hidden, out = jax.random.split(jax.random.key(seed))
     params = (jax.random.normal(hidden, (64, 256)), jax.random.normal(out, (256, 1)))
     rows = x[:ROWS].astype(np.float32)
-    gram = tangent.gram(_network, params, rows, readout=readouts.only)
+    gram = tangent.gram(_network, params, rows, readout=readouts.single_output)
     left = target[:ROWS] - np.asarray(_network(params, rows))[:, 0]
     found = {"gram": np.asarray(gram), "residual": left, "x": rows, "valid": x[ROWS:]}
     partial = folder / "partial.npz"

@@ -37,6 +37,8 @@ Scalar = Float[Array, ""]
 Mask = Bool[Array, " players"]
 Order = Int[Array, " players"]
 Params = Any
+AnyArray = Array | np.ndarray
+"""An array of either world: `Float[AnyArray, "n d"]`."""
 
 KernelFn = Callable[[Float[Array, " d"], Float[Array, " d"]], Scalar]
 """A kernel of two points."""

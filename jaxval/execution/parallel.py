@@ -1,5 +1,6 @@
 """Mapping a function of one coalition, or of one row, over many: chunks and devices."""
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +13,7 @@ from jax.tree_util import Partial
 
 from jaxval._checks import check
 
-__all__ = ["batched_map", "device_mesh"]
+__all__ = ["batched_map", "device_mesh", "padded_rows", "shard_rows"]
 
 
 def device_mesh(num_devices: int | None = None) -> Mesh:
@@ -71,6 +72,58 @@ def batched_map(
             jax.block_until_ready(results[-1])
             progress(done, total)
     return jax.tree.map(lambda *parts: jnp.concatenate(parts), *results)
+
+
+def shard_rows(
+    fn: Callable[[Any, Any], Any], mesh: Mesh, shared: Any, rows: Any
+) -> Any:
+    """`fn(shared, rows)` with the rows split over the devices of a mesh.
+
+    Args:
+      fn: Function of what all devices share and of a part of the rows, to a pytree
+        with one row per row of its part. It is static: equal functions (of a module,
+        or frozen dataclasses with `__call__`) share a compiled program.
+      mesh: Devices, along its first axis.
+      shared: Pytree that is whole on every device.
+      rows: Pytree of arrays with one row each per sample, as many as `padded_rows`
+        makes them: a multiple of the number of devices.
+
+    Returns:
+      The pytree of results, its rows split over the devices.
+
+    Example:
+      >>> import operator
+      >>> shard_rows(operator.mul, device_mesh(1), jnp.array(2.0), jnp.ones(3)).tolist()
+      [2.0, 2.0, 2.0]
+    """
+    return _shard_rows(fn, mesh, shared, rows)
+
+
+def padded_rows(rows: Any, mesh: Mesh) -> Any:
+    """The rows, and the first repeated until each device has equally many.
+
+    Args:
+      rows: Pytree of arrays with one row each per sample.
+      mesh: Devices to split them over.
+
+    Example:
+      >>> padded_rows(np.arange(3), device_mesh(1)).tolist()
+      [0, 1, 2]
+    """
+
+    def pad(a):
+        a = jnp.asarray(a)
+        surplus = -len(a) % mesh.devices.size
+        return jnp.concatenate([a, jnp.repeat(a[:1], surplus, 0)]) if surplus else a
+
+    return jax.tree.map(pad, rows)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _shard_rows(fn, mesh, shared, rows):
+    axis = PartitionSpec(mesh.axis_names[0])
+    specs = {"in_specs": (PartitionSpec(), axis), "out_specs": axis}
+    return jax.shard_map(fn, mesh=mesh, check_vma=False, **specs)(shared, rows)
 
 
 def _rounded(count: int) -> int:

@@ -1,4 +1,4 @@
-"""Double precision where the library needs it, whatever the global setting.
+"""Double precision where the library needs it, and the precision of matrix products.
 
 `jax.enable_x64(True)` as a context manager also works inside a function that is being
 traced under `jit` in single precision, so a game can stay in double precision without
@@ -12,13 +12,49 @@ touching `jax.config`. Two rules follow from how JAX treats what crosses the bor
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float
 
-__all__ = ["double", "float64", "in_double"]
+__all__ = ["EXACT", "MatmulPrecision", "double", "float64", "in_double"]
+
+
+class MatmulPrecision(NamedTuple):
+    """How matrix products are computed.
+
+    Attributes:
+      dtype: Type that their operands are rounded to; left as they are when `None`.
+      precision: Precision of the products, as in `jax.lax.dot_general`.
+
+    Example:
+      >>> coarse = MatmulPrecision(jnp.bfloat16)
+      >>> matrix = jnp.full((1, 1), 1.001)
+      >>> coarse.dot(matrix, matrix, (((1,), (0,)), ((), ()))).tolist()
+      [[1.0]]
+    """
+
+    dtype: Any = None
+    precision: Any = "highest"
+
+    def dot(self, left: Array, right: Array, dimensions: Any) -> Array:
+        """`lax.dot_general`, accumulated in float32 at least."""
+        exact = jnp.promote_types(jnp.result_type(left, right), jnp.float32)
+        if self.dtype is not None:
+            left, right = left.astype(self.dtype), right.astype(self.dtype)
+        return lax.dot_general(
+            left,
+            right,
+            dimensions,
+            precision=self.precision,
+            preferred_element_type=exact,
+        )
+
+
+EXACT = MatmulPrecision()
+"""Matrix products in the precision of their operands."""
 
 
 def double():

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Num
 
 from jaxval import models
 from jaxval.coalitions.game import Game
+from jaxval.execution.options import Execution
 from jaxval.games import davinz
 from jaxval.games import kernel_regression as regression
 from jaxval.games.complexity import complexity_of_forms
@@ -19,7 +20,7 @@ from jaxval.kernels import readouts, tangent
 from jaxval.kernels.approximations import blocks
 from jaxval.kernels.mmd import KernelSums, kernel_sums, rbf_ladder
 from jaxval.kernels.pairwise import median_distance
-from jaxval.types import Dataset, PRNGKey
+from jaxval.types import Dataset, Points, PRNGKey
 
 __all__ = [
     "Untrained",
@@ -74,10 +75,9 @@ def draw(
     gram = tangent.gram(
         apply_fn,
         params,
-        data.x,
-        data.y if classes else None,
-        readout=readouts.own_logit if classes else readouts.only,
-        progress=progress,
+        Points(data.x, data.y) if classes else data.x,
+        readout=readouts.true_class_logit if classes else readouts.single_output,
+        execution=Execution(progress=progress),
     )
     outputs = jax.jit(apply_fn)(params, data.x)
     target = "own_logit" if classes else "difference"
@@ -140,13 +140,13 @@ def owner_forms(
     params = models.init(key, module, data.x)
     classes = is_classes(data.y)
     x, y = np.asarray(data.x), np.asarray(data.y)
-    readout = readouts.own_logit if classes else readouts.only
+    readout = readouts.true_class_logit if classes else readouts.single_output
     kept = blocks.aligned(data.owner, max_rows)
     done = itertools.count(1)
 
     def gram(rows):
-        labels = y[rows] if classes else None
-        part = tangent.gram(apply_fn, params, x[rows], labels, readout=readout)
+        points = Points(x[rows], y[rows]) if classes else x[rows]
+        part = tangent.gram(apply_fn, params, points, readout=readout)
         if progress is not None:
             progress(next(done), len(kept))
         return part
@@ -204,10 +204,14 @@ def kernel_regression_game(
     apply_fn = models.apply_fn(module)
     params = models.init(key, module, data.x)
     classes = module.num_outputs if is_classes(data.y) else 1
-    readout = readouts.trace(classes) if is_classes(data.y) else readouts.only
+    readout = readouts.trace(classes) if is_classes(data.y) else readouts.single_output
     gram, across = _two_parts(
         functools.partial(
-            tangent.gram, apply_fn, params, readout=readout, progress=progress
+            tangent.gram,
+            apply_fn,
+            params,
+            readout=readout,
+            execution=Execution(progress=progress),
         ),
         np.asarray(data.x),
         np.asarray(x_valid),
@@ -226,7 +230,7 @@ def _two_parts(gram, x, x_valid):
     """Rows with themselves, and validation rows with them."""
     rows = len(x)
     if len(x_valid) > rows:
-        return gram(x), gram(x_valid, x_other=x)
+        return gram(x), gram(x_valid, x)
     # One program to compile instead of two outweighs the products nobody asks for.
     whole = gram(np.concatenate([x, x_valid]))
     return whole[:rows, :rows], whole[rows:, :rows]

@@ -20,6 +20,7 @@ from jaxtyping import Array, Float, Int, Num
 from jaxval._checks import check, finite, groups, positive, same_length
 from jaxval.coalitions import masks
 from jaxval.coalitions.game import Game, LeaveOneOut
+from jaxval.execution.memory import rows_that_fit
 from jaxval.execution.precision import float64, in_double
 from jaxval.linalg import (
     Statistics,
@@ -177,7 +178,7 @@ def complexity(
         fast_prefixes=Partial(_prefixes, forms),
         fast_leave_one_out=Partial(leave, forms),
         fast_powerset=walk and Partial(walk, forms),
-        batch_size=max(1, 2**28 // per_score),
+        batch_size=rows_that_fit(per_score),
     )
 
 

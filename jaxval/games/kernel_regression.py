@@ -25,6 +25,7 @@ from jaxtyping import Array, Float, Int, Num
 from jaxval._checks import check, finite, groups, positive, same_length
 from jaxval.coalitions import masks
 from jaxval.coalitions.game import Game, LeaveOneOut
+from jaxval.execution.memory import rows_that_fit
 from jaxval.execution.precision import float64, in_double
 from jaxval.linalg import check_positive_definite, cholesky, masked_solve, member_table
 
@@ -161,7 +162,7 @@ def kernel_regression(
         Partial(score, problem),
         fast_prefixes=Partial(prefixes, problem),
         fast_leave_one_out=Partial(leave_one_out, problem),
-        batch_size=max(1, 2**27 // (8 * h.size)),
+        batch_size=rows_that_fit(8 * h.size),
     )
 
 
@@ -275,7 +276,7 @@ def ridge_regression(
     )
     size = 8 * (x.shape[1] ** 2 + known.y_valid.size)
     score = Partial(_ridge_score(metric), known)
-    return Game(len(rows), score, batch_size=max(1, 2**27 // size))
+    return Game(len(rows), score, batch_size=rows_that_fit(size))
 
 
 @functools.cache

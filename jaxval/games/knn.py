@@ -23,6 +23,7 @@ from jaxtyping import Array, Bool, Float, Int, Num
 from jaxval import _checks
 from jaxval._checks import check, positive
 from jaxval.coalitions.game import Game, Rows
+from jaxval.execution.memory import rows_that_fit
 from jaxval.execution.precision import double, float64, in_double
 from jaxval.games import knn_closed_forms
 from jaxval.kernels import pairwise
@@ -37,10 +38,6 @@ __all__ = [
 ]
 
 Kind = Literal["classification", "soft", "regression"]
-
-_BATCH_BYTES = 2**26
-"""Sorted gains of the coalitions scored at once."""
-
 
 class _Neighbours(NamedTuple):
     """Training rows sorted by their distance to each validation row.
@@ -243,7 +240,7 @@ def _game(owner, row_scores, carried):
     return Game(
         _checks.groups("owner", owner),
         Partial(_MeanOfRows(row_scores), carried),
-        batch_size=max(1, _BATCH_BYTES // (8 * neighbours.gains.size)),
+        batch_size=rows_that_fit(8 * neighbours.gains.size),
         rows=Rows(len(neighbours.gains), each),
     )
 

@@ -26,6 +26,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Num
 
 from jaxval._checks import check, finite, groups, positive, same_length
+from jaxval.execution.memory import rows_that_fit
 from jaxval.execution.options import Execution
 from jaxval.execution.precision import double, float64, in_double
 from jaxval.kernels.pairwise import (
@@ -47,9 +48,6 @@ __all__ = [
 
 LADDER = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Bandwidths of the default multi-kernel, in median distances."""
-
-_BLOCK_BYTES = 2**26
-"""A block of rows of the kernel matrix, where `Execution` names no memory."""
 
 _LARGEST = 1e150
 """Entries beyond this have no squares in float64."""
@@ -166,8 +164,8 @@ def kernel_sums(
       owner: Owner of each row.
       valid: Rows of the target sample.
       kernel: Kernel of two rows; see `rbf_ladder`.
-      execution: Rows of the kernel matrix at once (as many as take `memory`, or
-        64 MiB), and the progress of rows.
+      execution: Rows of the kernel matrix at once (as many as fit `memory` when
+        `None`), and the progress of rows.
 
     Raises:
       ValueError: If a sample is empty, holds NaN or entries of 1e150 and more, or the
@@ -320,8 +318,8 @@ def _flat(name, sample):
 def _sums_by_label(pooled, label, count, kernel, execution):
     """Sums of each row's kernel over the rows of each label: `(rows, labels)`."""
     total = len(pooled)
-    step = execution.batch_size or (execution.memory or _BLOCK_BYTES) // (8 * total)
-    step = min(max(step, 1), total)
+    step = execution.batch_size or rows_that_fit(8 * total, execution.memory)
+    step = min(step, total)
     pooled = float64(pooled)
     slots = jnp.zeros(count)
     numbers = float64(kernel.bandwidths), float64(kernel.weights)

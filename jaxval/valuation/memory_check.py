@@ -6,10 +6,11 @@ import jax
 import numpy as np
 
 from jaxval import models
+from jaxval.execution.memory import available_memory
+from jaxval.execution.options import Execution
 from jaxval.games.at_initialisation import is_classes
 from jaxval.kernels import readouts, tangent
-from jaxval.runner.machine import available_memory
-from jaxval.types import Dataset
+from jaxval.types import Dataset, Points
 
 __all__ = ["check_fits", "limit_of"]
 
@@ -96,9 +97,8 @@ def _engine(module: Any, data: Dataset, rows: int, limit: int) -> int:
     plan = tangent.memory_estimate(
         models.apply_fn(module),
         params,
-        x,
-        y,
-        readout=readouts.own_logit if classes else readouts.only,
-        memory_limit=limit,
+        x if y is None else Points(x, y),
+        readout=readouts.true_class_logit if classes else readouts.single_output,
+        execution=Execution(memory=limit),
     )
     return int(plan.peak)

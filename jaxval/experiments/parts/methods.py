@@ -28,7 +28,7 @@ from jaxval.training import (
     on_cpu,
     train,
 )
-from jaxval.types import PRNGKey
+from jaxval.types import Points, PRNGKey
 
 __all__ = ["METHODS"]
 
@@ -52,9 +52,8 @@ def _davinz(settings: davinz.Settings, whose: str) -> Method:
         gram = tangent.gram(
             apply_fn,
             params,
-            split.data.x,
-            split.data.y if own else None,
-            readout=readouts.own_logit if own else readouts.trace(10),
+            Points(split.data.x, split.data.y) if own else split.data.x,
+            readout=readouts.true_class_logit if own else readouts.trace(10),
         )
         outputs = jax.jit(apply_fn)(params, split.data.x)
         game = davinz.from_settings(settings, gram, outputs, split.data, split.x_valid)

@@ -29,12 +29,13 @@ from jaxtyping import Array, Bool, Float, Num
 
 from jaxval import linalg
 from jaxval._checks import check, positive
+from jaxval.execution.memory import rows_that_fit
 from jaxval.execution.precision import in_double
 from jaxval.kernels import gradient_engine, row_blocks
 from jaxval.kernels import readouts as _readouts
 from jaxval.kernels.readouts import Readout
 from jaxval.linalg import Statistics, additive_statistics
-from jaxval.types import ApplyFn, Params, PRNGKey
+from jaxval.types import ApplyFn, Params, Points, PRNGKey
 
 __all__ = [
     "Statistics",
@@ -110,7 +111,7 @@ def features(
     y: Num[Array, "n ..."] | Num[np.ndarray, "n ..."] | None = None,
     *,
     num_features: int,
-    readout: Readout = _readouts.own_logit,
+    readout: Readout = _readouts.true_class_logit,
     block_size: int | None = None,
     sketch: Sketch = folded,
     progress: Callable[[int, int], None] | None = None,
@@ -140,7 +141,7 @@ def features(
       >>> linear = lambda w, x: x @ w
       >>> z = features(
       ...     jax.random.key(0), linear, jnp.ones((2, 1)), jnp.eye(2),
-      ...     num_features=2, readout=_readouts.only,
+      ...     num_features=2, readout=_readouts.single_output,
       ... )
       >>> (z @ z.T).tolist()
       [[1.0, 0.0], [0.0, 1.0]]
@@ -152,11 +153,11 @@ def features(
     check(num_features >= 1, f"num_features must be at least 1; got {num_features}.")
     check(len(x) > 0, "x is empty: there are no gradients to project.")
     functions = tuple(Partial(r) for r in _readouts.as_tuple(readout))
-    leaves, _ = gradient_engine.float_leaves(params)
+    leaves, _ = gradient_engine.real_leaves(params)
     bytes_each = len(functions) * sum(
         leaf.size * leaf.dtype.itemsize for leaf in leaves
     )
-    block_size = block_size or max(1, 2**28 // max(1, bytes_each))
+    block_size = block_size or rows_that_fit(bytes_each)
     starts, size = row_blocks.starts(len(x), block_size)
     out: Any = None
     for start in starts:
@@ -175,7 +176,9 @@ def features(
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _project(sketch, num_features, key, network, params, functions, rows):
-    gradients = gradient_engine.gradients(network, params, *rows, readout=functions)
+    x, y = rows
+    points = x if y is None else Points(x, y)
+    gradients = gradient_engine.gradients(network, params, points, readout=functions)
     parts = [
         sketch(jax.random.fold_in(key, leaf), grads, num_features)
         for leaf, grads in enumerate(gradients)

@@ -117,12 +117,17 @@ def test_blocks_of_a_network_ask_for_those_blocks_alone(key):
     def gram(rows):
         asked.append(len(rows))
         return tangent.gram(
-            lambda w, x: jnp.tanh(x @ w), params, x[rows], readout=readouts.only
+            lambda w, x: jnp.tanh(x @ w),
+            params,
+            x[rows],
+            readout=readouts.single_output,
         )
 
     parts = blocks.block_diagonal_gram(gram, blocks.contiguous(10, 3))
     assert sorted(asked) == [3, 3, 4]
-    whole = tangent.gram(lambda w, x: jnp.tanh(x @ w), params, x, readout=readouts.only)
+    whole = tangent.gram(
+        lambda w, x: jnp.tanh(x @ w), params, x, readout=readouts.single_output
+    )
     np.testing.assert_allclose(
         blocks.dense(parts)[:3, :3], whole[:3, :3], rtol=1e-5, atol=1e-6
     )

@@ -9,6 +9,7 @@ from jaxval.coalitions import masks
 from jaxval.kernels import gradient_engine, readouts
 from jaxval.kernels.approximations import projection
 from jaxval.kernels.approximations.error import deviation
+from jaxval.types import Points
 
 SKETCHES = [projection.folded, projection.rademacher]
 OWNER = np.array([0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1, 2])
@@ -64,10 +65,10 @@ def test_chunks_of_signs_cover_every_coordinate(key, monkeypatch):
 
 
 @pytest.mark.parametrize("sketch", SKETCHES)
-@pytest.mark.parametrize("readout", [readouts.own_logit, readouts.trace(3)])
+@pytest.mark.parametrize("readout", [readouts.true_class_logit, readouts.trace(3)])
 def test_features_tend_to_the_tangent_kernel(key, problem, sketch, readout):
     params, x, y = problem
-    exact = gradient_engine.gram(network, params, x, y, readout=readout)
+    exact = gradient_engine.gram(network, params, Points(x, y), readout=readout)
     ask = {"readout": readout, "sketch": sketch}
     errors = [
         deviation(

@@ -4,11 +4,9 @@ import numpy as np
 import pytest
 from jax import lax
 
+from jaxval.execution.precision import EXACT
 from jaxval.kernels.layers import routes as layer_routes
-from jaxval.kernels.layers.routes import Arithmetic
 from jaxval.kernels.layers.weights import Sizes, Weight, Window, patches
-
-EXACT = Arithmetic()
 
 
 def compiled(route, *args, **options):
@@ -28,11 +26,23 @@ def weight(key, rows, window=None, shape=(4, 5)):
     return Weight((inputs,), (outputs,), (window,))
 
 
+def window(kernel, strides, padding, input_dilation, kernel_dilation):
+    """With two groups."""
+    return Window(
+        kernel=kernel,
+        strides=strides,
+        padding=padding,
+        input_dilation=input_dilation,
+        kernel_dilation=kernel_dilation,
+        groups=2,
+    )
+
+
 WINDOWS = {
-    "plain": Window((3, 2), (1, 1), ((0, 0), (0, 0)), (1, 1), (1, 1), 2),
-    "strided": Window((3, 3), (2, 1), ((1, 1), (0, 2)), (1, 1), (1, 1), 2),
-    "dilated": Window((2, 2), (1, 2), ((2, 1), (0, 0)), (1, 1), (2, 3), 2),
-    "transposed": Window((3, 2), (1, 1), ((1, 2), (1, -1)), (2, 3), (1, 1), 2),
+    "plain": window((3, 2), (1, 1), ((0, 0), (0, 0)), (1, 1), (1, 1)),
+    "strided": window((3, 3), (2, 1), ((1, 1), (0, 2)), (1, 1), (1, 1)),
+    "dilated": window((2, 2), (1, 2), ((2, 1), (0, 0)), (1, 1), (2, 3)),
+    "transposed": window((3, 2), (1, 1), ((1, 2), (1, -1)), (2, 3), (1, 1)),
 }
 
 
