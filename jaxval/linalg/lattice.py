@@ -96,7 +96,7 @@ def powerset_quadratic_forms(
     The groups are decided on one after the other. A node of the tree keeps the Schur
     complement of the undecided rows given the chosen ones. A group that stays out is
     dropped; one that joins adds $r_g^\top S_{gg}^{-1} r_g$ and is eliminated from the
-    rest. All nodes of a depth have one shape, so the lower levels are batches; the upper
+    rest. All nodes of a depth have one shape, so the lower levels are batches; upper
     ones are walked depth first within `memory`. With groups of $m$ rows the whole costs
     about $6 m^3 2^K$ operations instead of $K^3 m^3 2^K / 24$.
 
