@@ -39,10 +39,10 @@ from jaxval.kernels.mmd import (
     LADDER,
     KernelSums,
     kernel_sums,
-    median_distance,
     mmd_from_totals,
     rbf_ladder,
 )
+from jaxval.kernels.pairwise import median_distance
 from jaxval.linalg import additive_table, pairwise_table
 from jaxval.types import Dataset
 
