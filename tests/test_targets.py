@@ -3,7 +3,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from jaxval import _checks
+from jaxval import _targets
 
 CLASSES = np.array([2, 0, 1, 1])
 SPELLED = {
@@ -29,14 +29,14 @@ SPELLED = {
 
 @pytest.mark.parametrize("spelling", SPELLED)
 def test_classes_are_read_however_they_are_spelled(spelling):
-    (y,), count = _checks.class_targets(y=SPELLED[spelling])
+    (y,), count = _targets.class_targets(y=SPELLED[spelling])
     assert y.dtype == np.int64
     assert count == 3
     np.testing.assert_array_equal(y, CLASSES)
 
 
 def test_labels_are_numbered_jointly():
-    (y, y_valid), count = _checks.class_targets(y=["b", "c"], y_valid=["c", "a", "b"])
+    (y, y_valid), count = _targets.class_targets(y=["b", "c"], y_valid=["c", "a", "b"])
     assert (y.tolist(), y_valid.tolist(), count) == ([1, 2], [2, 0, 1], 3)
 
 
@@ -62,19 +62,19 @@ def test_labels_are_numbered_jointly():
 )
 def test_what_holds_no_classes_is_refused(targets, message):
     with pytest.raises(ValueError, match=message):
-        _checks.class_targets(**targets)
+        _targets.class_targets(**targets)
 
 
 def test_more_classes_than_outputs_are_refused():
     with pytest.raises(ValueError, match="class numbers 0 to 1; got 2"):
-        _checks.class_targets(2, y=CLASSES)
+        _targets.class_targets(2, y=CLASSES)
 
 
 @pytest.mark.parametrize(
     "spelling", ["integers", "column", "floats", "series", "frame", "strided"]
 )
 def test_real_targets_are_read_however_they_are_spelled(spelling):
-    (y,) = _checks.real_targets(y=SPELLED[spelling])
+    (y,) = _targets.real_targets(y=SPELLED[spelling])
     np.testing.assert_array_equal(y, CLASSES[:, None].astype(float))
 
 
@@ -91,12 +91,12 @@ def test_real_targets_are_read_however_they_are_spelled(spelling):
 )
 def test_what_holds_no_real_targets_is_refused(targets, message):
     with pytest.raises(ValueError, match=message):
-        _checks.real_targets(**targets)
+        _targets.real_targets(**targets)
 
 
 @pytest.mark.parametrize("spelling", ["integers", "column", "floats", "series"])
 def test_owners_are_read_however_they_are_spelled(spelling):
-    owner = _checks.owners("owner", SPELLED[spelling], num_rows=4)
+    owner = _targets.owners("owner", SPELLED[spelling], num_rows=4)
     np.testing.assert_array_equal(owner, CLASSES)
 
 
@@ -113,4 +113,4 @@ def test_owners_are_read_however_they_are_spelled(spelling):
 )
 def test_what_names_no_owners_is_refused(owner, message):
     with pytest.raises(ValueError, match=message):
-        _checks.owners("owner", owner, num_rows=2)
+        _targets.owners("owner", owner, num_rows=2)
