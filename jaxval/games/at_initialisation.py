@@ -18,6 +18,7 @@ from jaxval.games.davinz import Davinz
 from jaxval.kernels import readouts, tangent
 from jaxval.kernels.approximations import blocks
 from jaxval.kernels.mmd import KernelSums, kernel_sums, median_distance, rbf_ladder
+from jaxval.training.losses import accuracy
 from jaxval.types import Dataset, PRNGKey
 
 __all__ = [
@@ -214,10 +215,10 @@ def kernel_regression_game(
     y, metric = np.asarray(data.y), regression.negative_squared_error
     if is_classes(y):
         y, y_valid = (regression.one_hot(each, classes) for each in (y, y_valid))
-        metric = regression.accuracy
+        metric = accuracy
     ridge = ridge * float(np.mean(np.diag(np.asarray(gram))))
     return regression.kernel_regression(
-        gram, across, y, y_valid, data.owner, ridge=ridge, metric=metric
+        gram, across, y, y_valid, data.owner, penalty=ridge, metric=metric
     )
 
 
