@@ -12,8 +12,8 @@ from jaxval.distributional import utilities as point_scores
 from jaxval.distributional.utilities import PointScores
 from jaxval.ecoval.pipeline import ClusterGame, Utility
 from jaxval.games import kernel_regression
-from jaxval.training.losses import accuracy
 from jaxval.games import linear_models as convex
+from jaxval.training.losses import accuracy
 from jaxval.types import Dataset, Points
 
 __all__ = ["ClosedForm", "closed_form", "logistic"]

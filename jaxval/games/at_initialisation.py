@@ -80,7 +80,7 @@ def draw(
         progress=progress,
     )
     outputs = jax.jit(apply_fn)(params, data.x)
-    target = "own_logit" if classes else "difference"
+    target = "true_class_logit" if classes else "difference"
     return Untrained(gram, davinz.residual(outputs, data.y, target))
 
 
@@ -113,7 +113,7 @@ def davinz_game(
     options: Any = {"zeta": zeta, "relative": True}
     alone = davinz.complexity(*part, block=data.owner, **options)
     kappa = davinz.kappa_of_singletons(alone, davinz.discrepancy(sums))
-    whole = davinz.complexity(*part, empty=_mean_of_singles(alone), **options)
+    whole = davinz.complexity(*part, empty_score=_mean_of_singles(alone), **options)
     return davinz.davinz(whole, _far(sums), kappa=kappa)
 
 
@@ -154,7 +154,9 @@ def owner_forms(
     parts = blocks.block_diagonal_gram(gram, kept)
     diagonal = [np.trace(np.asarray(g), axis1=1, axis2=2).sum() for g in parts.grams]
     outputs = jax.jit(apply_fn)(params, data.x)
-    left = davinz.residual(outputs, data.y, "own_logit" if classes else "difference")
+    left = davinz.residual(
+        outputs, data.y, "true_class_logit" if classes else "difference"
+    )
     zeta = zeta * float(sum(diagonal)) / len(x)
     return blocks.owner_quadratic_forms(parts, left.reshape(-1), zeta, data.owner)
 
@@ -168,14 +170,14 @@ def davinz_of_forms(forms: Float[np.ndarray, " owners"], sums: KernelSums) -> Da
     """
     sizes = np.asarray(sums.sizes)
     empty = float(np.mean(np.sqrt(forms / sizes)))
-    whole = complexity_of_forms(forms, sizes, empty=empty)
+    whole = complexity_of_forms(forms, sizes, empty_score=empty)
     kappa = davinz.kappa_of_singletons(whole, davinz.discrepancy(sums))
     return davinz.davinz(whole, _far(sums), kappa=kappa)
 
 
 def _far(sums: KernelSums) -> Game:
     empty = _mean_of_singles(davinz.discrepancy(sums))
-    return davinz.discrepancy(sums, empty=empty)
+    return davinz.discrepancy(sums, empty_score=empty)
 
 
 def kernel_regression_game(
