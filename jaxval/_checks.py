@@ -65,7 +65,7 @@ def one_of(name: str, value: Any, choices: Iterable[Any]) -> None:
 
 
 def whole_number(name: str, value: Any, *, at_least: int = 1) -> int:
-    """Check that a count is a whole number, not one that would be rounded, and return it.
+    """Check that a count is a whole number, and return it as an `int`.
 
     Example:
       >>> whole_number("k", np.int32(3))
@@ -86,7 +86,7 @@ def symmetric(name: str, matrix: Any, *, tolerance: float = 1e-4) -> None:
 
     Args:
       name: Name of the argument.
-      matrix: Matrix of real numbers; entries that are not finite are `finite`'s to find.
+      matrix: Matrix of real numbers; check them with `finite` first.
       tolerance: Largest difference of opposite entries, relative to the largest entry
         of the strip; the default leaves room for long sums in float32.
 

@@ -17,7 +17,8 @@ from jaxval.games.complexity import complexity_of_forms
 from jaxval.games.davinz import Davinz
 from jaxval.kernels import readouts, tangent
 from jaxval.kernels.approximations import blocks
-from jaxval.kernels.mmd import KernelSums, kernel_sums, median_distance, rbf_ladder
+from jaxval.kernels.mmd import KernelSums, kernel_sums, rbf_ladder
+from jaxval.kernels.pairwise import median_distance
 from jaxval.training.losses import accuracy
 from jaxval.types import Dataset, PRNGKey
 

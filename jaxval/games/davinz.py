@@ -21,7 +21,7 @@ from typing import Any, Literal, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
-from jaxtyping import Array, Float, Int
+from jaxtyping import Int
 
 from jaxval._checks import check, finite, one_of, positive, whole_number
 from jaxval._targets import numbers, owners
@@ -36,7 +36,8 @@ from jaxval.games.complexity import (
     residual,
 )
 from jaxval.games.discrepancy import discrepancy
-from jaxval.kernels.mmd import LADDER, kernel_sums, median_distance, rbf_ladder
+from jaxval.kernels.mmd import LADDER, kernel_sums, rbf_ladder
+from jaxval.kernels.pairwise import median_distance
 from jaxval.types import Dataset
 
 __all__ = [
@@ -55,7 +56,6 @@ __all__ = [
     "kappa_of_singletons",
     "mean_of_owners",
     "residual",
-    "with_empty_score",
 ]
 
 
@@ -197,11 +197,12 @@ def from_settings(
     kappa = _kappa(settings.kappa, whole, distance)
     if isinstance(empty_score, str):
         one_of("empty_score", empty_score, ("mean_of_owners",))
-        whole = with_empty_score(whole, mean_of_owners(whole))
-        distance = with_empty_score(distance, mean_of_owners(distance))
+        whole = _with_empty_score(whole, mean_of_owners(whole))
+        nearness = -mean_of_owners(distance)
     else:
         finite("empty_score", empty_score)
-        distance = with_empty_score(distance, -float(empty_score))
+        nearness = float(empty_score)
+    distance = discrepancy(sums, **mmd, empty_score=-nearness)
     return davinz(whole, distance, kappa=kappa)
 
 
@@ -226,19 +227,8 @@ def mean_of_owners(game: Game) -> float:
     return float(np.mean(queries.scores(game, np.eye(game.num_players, dtype=bool))))
 
 
-def with_empty_score(game: Game, empty_score: float) -> Game:
-    """The same part of DAVINZ with another score of the empty coalition.
-
-    Args:
-      game: Game of `complexity` or `discrepancy` (or of forms or features), whose
-        arrays hold their `empty_score`.
-      empty_score: New score of the empty coalition.
-
-    Example:
-      >>> game = complexity(np.eye(1), np.ones(1), np.array([0]), zeta=1.0)
-      >>> float(with_empty_score(game, 2.0).score(jnp.array([False])))
-      2.0
-    """
+def _with_empty_score(game: Game, empty_score: float) -> Game:
+    """The same game of `complexity` with another score of the empty coalition."""
     changed = {}
     for field in dataclasses.fields(game):
         fn = getattr(game, field.name)
