@@ -28,7 +28,7 @@ from jaxval.training import (
     on_cpu,
     train,
 )
-from jaxval.types import PRNGKey
+from jaxval.types import Points, PRNGKey
 
 __all__ = ["METHODS"]
 
@@ -77,9 +77,8 @@ def _kernel_regression(key, split, config):
         key,
         models.cnn(width=config.width),
         split.data,
-        split.x_valid,
-        split.y_valid,
-        ridge=1e-3,
+        Points(split.x_valid, split.y_valid),
+        penalty=1e-3,
     )
     return {"kernel regression, NTK": _leave_one_out(game)}
 
