@@ -148,7 +148,7 @@ def groups(name: str, owner: Any, *, at_least: int = 1) -> int:
         f"{name} must be a vector of integers; got shape {owner.shape} of "
         f"{owner.dtype}.",
     )
-    check(owner.size > 0, f"{name} is empty: there is nobody to value.")
+    check(owner.size > 0, f"{name} is empty: there is no owner to value.")
     check(int(owner.min()) >= 0, f"{name} must not be negative; got {owner.min()}.")
     sizes = np.bincount(owner)
     empty = np.flatnonzero(sizes == 0)

@@ -95,6 +95,7 @@ def ridge_scores(
     leverage = 1.0 + jnp.sum(arrays.x.T * turned, axis=0)
     miss = (arrays.y - arrays.x @ weights) / leverage[:, None]
     base, reach = arrays.x_valid @ weights, arrays.x_valid @ turned
-    joined = lambda z: metric(base + z[0][:, None] * z[1][None, :], arrays.y_valid)
+    score = lambda predicted: jnp.mean(metric(predicted, arrays.y_valid))
+    joined = lambda z: score(base + z[0][:, None] * z[1][None, :])
     each = jax.vmap(joined)((reach.T, miss))
-    return jnp.concatenate([metric(base, arrays.y_valid)[None], each])
+    return jnp.concatenate([score(base)[None], each])

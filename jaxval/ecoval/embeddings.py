@@ -87,7 +87,8 @@ def trained_network(
     variables = fit(train_key, network.init(init_key), inputs, labels).variables
     outputs = jax.jit(lambda v, x: training.predict(network, v, x))
     held = np.flatnonzero(~np.asarray(taught))
-    accuracy = float(losses.accuracy(outputs(variables, inputs[held]), labels[held]))
+    told = losses.accuracy(outputs(variables, inputs[held]), labels[held])
+    accuracy = float(np.mean(np.asarray(told, np.float64)))
     hidden = _network(without_head, inputs)
     look = jax.jit(lambda v, x: training.predict(hidden, v, x))
     features = lambda rows: np.asarray(look(variables, jnp.asarray(rows, jnp.float32)))

@@ -13,6 +13,7 @@ from jaxval.distributional.utilities import PointScores
 from jaxval.ecoval.pipeline import ClusterGame, Utility
 from jaxval.games import kernel_regression
 from jaxval.games import linear_models as convex
+from jaxval.training.losses import accuracy
 from jaxval.types import Dataset, Points
 
 __all__ = ["ClosedForm", "closed_form", "logistic"]
@@ -110,7 +111,7 @@ def closed_form(
     penalty = ridge * float(np.mean(x_valid**2))
     metric = kernel_regression.negative_squared_error
     if num_classes is not None:
-        metric = kernel_regression.accuracy
+        metric = accuracy
 
     def targets(y: Num[np.ndarray, "n ..."]):
         if num_classes is None:
@@ -127,7 +128,7 @@ def closed_form(
             targets(points.y),
             targets(valid.y),
             owner,
-            ridge=penalty,
+            penalty=penalty,
             metric=metric,
         )
 

@@ -22,6 +22,7 @@ from jaxval.games.davinz import Davinz
 from jaxval.runner.contract import SILENT, Context, Result
 from jaxval.runner.machine import timed
 from jaxval.semivalues import exact
+from jaxval.types import Points
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -116,7 +117,11 @@ def _tabulate(game: Davinz) -> tuple[Any, ...]:
 
 def _leave_one_out(key, module, split, config) -> Float[np.ndarray, " players"]:
     game = untrained.kernel_regression_game(
-        key, module, split.data, split.x_valid, split.y_valid, ridge=config.zeta
+        key,
+        module,
+        split.data,
+        Points(split.x_valid, split.y_valid),
+        penalty=config.zeta,
     )
     return np.asarray(exact.leave_one_out(game).values)
 

@@ -39,6 +39,7 @@ __all__ = [
 
 Kind = Literal["classification", "soft", "regression"]
 
+
 class _Neighbours(NamedTuple):
     """Training rows sorted by their distance to each validation row.
 

@@ -29,7 +29,13 @@ from jaxval._checks import (
 from jaxval.coalitions.game import Game
 from jaxval.execution.precision import float64, in_double
 from jaxval.linear_models import Design, design, fit_logistic, fit_ridge, rotate
-from jaxval.training.losses import MetricFn, accuracy, negative, squared_error
+from jaxval.training.losses import (
+    MetricFn,
+    accuracy,
+    mean_metric,
+    negative,
+    squared_error,
+)
 from jaxval.types import Dataset, Mask, Order
 
 __all__ = ["data_shapley", "logistic", "ridge"]
@@ -237,7 +243,7 @@ def _fit_and_score(rules, arrays, mask, start):
     lowest = jnp.min(jnp.where(seen[None, :], logits, jnp.inf), axis=1, keepdims=True)
     logits = jnp.where(seen[None, :], logits, lowest - _UNSEEN)
     logits = jnp.where(paid, logits, arrays.constant[None, :])
-    score = jnp.asarray(rules.metric(logits, arrays.y_valid), jnp.float64)
+    score = mean_metric(rules.metric, logits, arrays.y_valid)
     # A fit that stopped short of its optimum must not pass for one.
     return fit.weights, jnp.where(paid & ~fit.converged, jnp.nan, score)
 
@@ -325,7 +331,7 @@ class _RidgeScore:
         weights = fit_ridge(total(arrays.scatter), total(arrays.cross), arrays.alpha)
         outputs = arrays.x_valid @ weights
         outputs = jnp.where(mask.any(), outputs, arrays.constant[None, :])
-        return jnp.asarray(self.metric(outputs, arrays.y_valid), jnp.float64)
+        return mean_metric(self.metric, outputs, arrays.y_valid)
 
 
 def _check(data, x_valid, y_valid):

@@ -38,6 +38,7 @@ from jaxval.training import (
     Recipe,
     accuracy,
     cross_entropy,
+    mean_metric,
     on_cpu,
     predict,
     run_bytes,
@@ -256,7 +257,7 @@ class _TrainAndScore:
             self.recipe,
         )  # fmt: skip
         outputs = predict(self.network, out.variables, arrays.x_valid, _EVAL_ROWS)
-        score = self.metric(outputs, arrays.y_valid)
+        score = mean_metric(self.metric, outputs, arrays.y_valid)
         # argmax takes NaN for a class: a diverged run must not pass for a bad one.
         return jnp.where(jnp.isfinite(outputs).all(), score, jnp.nan)
 

@@ -1,5 +1,7 @@
 """Networks of the papers in Flax Linen, and the pure functions the library works with.
 
+`as_network` turns any module, or plain functions, into one record, `Network`.
+
 `init(key, module, x)` draws parameters, `apply_fn(module)` is the network as a function
 `(params, x) -> outputs`; with batch norm, `init_with_state` and `apply_with_state`.
 """
@@ -14,6 +16,7 @@ from jaxval.models.functions import (
     num_weights,
 )
 from jaxval.models.layers import NTK, PYTORCH, BatchNorm, Parametrisation, conv, dense
+from jaxval.models.network import Network, as_network, fixed
 from jaxval.models.networks import (
     MLP,
     POOL,
@@ -35,6 +38,7 @@ from jaxval.models.networks import (
 __all__ = [
     "MLP",
     "NTK",
+    "Network",
     "POOL",
     "PYTORCH",
     "BatchNorm",
@@ -44,10 +48,12 @@ __all__ = [
     "StatefulApplyFn",
     "apply_fn",
     "apply_with_state",
+    "as_network",
     "cnn",
     "cnn8",
     "conv",
     "dense",
+    "fixed",
     "headless",
     "init",
     "init_with_state",

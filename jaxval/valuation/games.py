@@ -23,7 +23,7 @@ from jaxval.training import (
     run_bytes,
     squared_error,
 )
-from jaxval.types import PRNGKey
+from jaxval.types import Points, PRNGKey
 from jaxval.valuation.memory_check import GIB, check_fits
 
 __all__ = ["Maker", "Played", "maker", "network"]
@@ -143,9 +143,8 @@ def _kernel_regression(key, config, table, limit) -> Maker:
             key,
             module,
             data._replace(y=y),
-            table.x_valid,
-            y_valid,
-            ridge=config.zeta,
+            Points(table.x_valid, y_valid),
+            penalty=config.zeta,
             progress=progress,
         )
         return Played(game)

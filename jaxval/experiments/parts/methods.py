@@ -48,7 +48,7 @@ def _davinz(settings: davinz.Settings, whose: str) -> Method:
         module = models.cnn(width=config.width, parametrisation=built)
         apply_fn = models.apply_fn(module)
         params = models.init(key, module, split.data.x)
-        own = settings.readout == "own_logit"
+        own = settings.readout == "true_class_logit"
         gram = tangent.gram(
             apply_fn,
             params,
@@ -76,9 +76,8 @@ def _kernel_regression(key, split, config):
         key,
         models.cnn(width=config.width),
         split.data,
-        split.x_valid,
-        split.y_valid,
-        ridge=1e-3,
+        Points(split.x_valid, split.y_valid),
+        penalty=1e-3,
     )
     return {"kernel regression, NTK": _leave_one_out(game)}
 
