@@ -165,9 +165,10 @@ def jaxval_logistic(permutations):
 
     from jaxval import Dataset, semivalues
     from jaxval.games.linear_models import logistic
+    from jaxval.types import Points
 
     x, y, x_valid, y_valid = points()
-    game = logistic(Dataset(x, y, np.arange(100)), x_valid, y_valid)
+    game = logistic(Dataset(x, y, np.arange(100)), Points(x_valid, y_valid))
     walk = semivalues.permutation.permutation_sampling(100)
     until = semivalues.stopping.units(permutations)
     seconds = []

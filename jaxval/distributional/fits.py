@@ -23,7 +23,7 @@ class LogisticArrays(NamedTuple):
     y: Float[Array, "n classes"]
     x_valid: Float[Array, "v p"]
     y_valid: Int[Array, " v"]
-    strength: Float[Array, ""]
+    penalty: Float[Array, ""]
 
 
 def logistic_scores(
@@ -42,7 +42,7 @@ def logistic_scores(
     classes = jnp.arange(y.shape[1])
     nobody = _share(arrays.y_valid[:, None] == classes[None, :])
     solve = functools.partial(convex.fit_logistic, tolerance=tolerance)
-    base = solve(x, y, present, arrays.strength, jnp.zeros((x.shape[1], y.shape[1])))
+    base = solve(x, y, present, arrays.penalty, jnp.zeros((x.shape[1], y.shape[1])))
 
     def score(fit, targets, there):
         seen = jnp.any((targets > 0) & there[:, None], axis=0)
@@ -55,7 +55,7 @@ def logistic_scores(
     def joined(point):
         x_z, y_z = x.at[last].set(point[0]), y.at[last].set(point[1])
         there = present.at[last].set(True)
-        fit = solve(x_z, y_z, there, arrays.strength, base.weights)
+        fit = solve(x_z, y_z, there, arrays.penalty, base.weights)
         return score(fit, y_z, there)
 
     each = jax.lax.map(joined, (arrays.x, arrays.y), batch_size=batch_size)

@@ -44,11 +44,12 @@ ValueModel = Callable[
 """Learns values from points whose value is known."""
 
 
-def ridge(strength: float = 10.0, *, with_target: bool = False) -> ValueModel:
+def ridge(penalty: float = 10.0, *, with_target: bool = False) -> ValueModel:
     """Ridge regression on standardised features.
 
     Args:
-      strength: the penalty, for features of variance 1.
+      penalty: Multiplier of the squared norm of the weights, against the sum of squared
+        errors, for features of variance 1.
       with_target: also tell it the target (classes as indicators). A mislabelled point
         differs from its neighbours in nothing else.
 
@@ -62,8 +63,8 @@ def ridge(strength: float = 10.0, *, with_target: bool = False) -> ValueModel:
       Hoerl and Kennard, *Ridge regression: biased estimation for nonorthogonal
       problems*, 1970.
     """
-    positive("strength", strength)
-    return _of_all_classes(lambda: _scaled(linear_model.Ridge(strength)), with_target)
+    positive("penalty", penalty)
+    return _of_all_classes(lambda: _scaled(linear_model.Ridge(penalty)), with_target)
 
 
 def nearest_neighbours(
@@ -101,7 +102,7 @@ def best_per_class(num_folds: int = 10, seed: int = 0) -> ValueModel:
     """For each class, the regression that cross-validates best; Ghorbani et al.'s rule.
 
     The candidates: random forests of 5, 10, 25, 50 and 100 trees, the Lasso and ridge
-    regression of strengths 1 to 1e-5, and 1, 3, 5 and 7 nearest neighbours. A class of
+    regression of penalties 1 to 1e-5, and 1, 3, 5 and 7 nearest neighbours. A class of
     fewer than 4 known values gets their mean, an unknown class the mean of all.
 
     Args:
@@ -237,14 +238,14 @@ def _best(x, values, num_folds, seed):
 
 def _candidates(smallest_fold: int, scale: float, seed: int):
     trees = (5, 10, 25, 50, 100)
-    strengths = 10.0 ** -np.arange(6)
+    penalties = 10.0 ** -np.arange(6)
     forest = ensemble.RandomForestRegressor
     return [
         *(forest(n, random_state=seed, n_jobs=1) for n in trees),
-        # Values are of the order of 1e-3, where the Lasso's usual strengths leave
+        # Values are of the order of 1e-3, where the Lasso's usual penalties leave
         # nothing: they count in units of the values' spread.
-        *(_scaled(linear_model.Lasso(s * scale, max_iter=10_000)) for s in strengths),
-        *(_scaled(linear_model.Ridge(s)) for s in strengths),
+        *(_scaled(linear_model.Lasso(s * scale, max_iter=10_000)) for s in penalties),
+        *(_scaled(linear_model.Ridge(s)) for s in penalties),
         *(neighbors.KNeighborsRegressor(k) for k in (1, 3, 5, 7) if k <= smallest_fold),
     ]
 

@@ -248,7 +248,7 @@ def logistic(
     points: tuple[Num[np.ndarray, "n d"], Int[np.ndarray, " n"]],
     valid: tuple[Num[np.ndarray, "v d"], Int[np.ndarray, " v"]],
     *,
-    strength: float = 1.0,
+    penalty: float = 1.0,
     tolerance: float = 1e-4,
     batch_size: int | None = None,
 ) -> PointScores:
@@ -263,7 +263,7 @@ def logistic(
       pool: inputs and class numbers that $S$ is drawn from.
       points: inputs and class numbers to be valued.
       valid: inputs and class numbers to score with.
-      strength: $C$, the inverse of the penalty.
+      penalty: Multiplier of half the squared norm of the weights.
       tolerance: of the solver (see `linear_models.fit_logistic`); a fit that doesn't
         reach it scores NaN, which `distributional.run` refuses.
       batch_size: points fitted at once: for accelerators. One after another when left
@@ -276,7 +276,7 @@ def logistic(
 
     Example:
       >>> x, y = np.array([[0.0], [1.0], [0.2], [0.9]]), np.array([0, 1, 0, 1])
-      >>> scores = logistic((x[:2], y[:2]), (x[2:], y[2:]), (x, y), strength=100.0)
+      >>> scores = logistic((x[:2], y[:2]), (x[2:], y[2:]), (x, y), penalty=0.01)
       >>> scores(jnp.array([0, 1]), jnp.int32(1)).tolist()
       [0.5, 0.5, 1.0]
 
@@ -287,7 +287,7 @@ def logistic(
     _check_parts(pool, points, valid, "classes")
     for name, (_, y) in {"pool": pool, "points": points, "valid": valid}.items():
         class_numbers(f"{name} classes", y)
-    positive("strength", strength)
+    positive("penalty", penalty)
     positive("tolerance", tolerance)
     _check_numbers(len(pool[0]), len(points[0]), batch_size)
     frame = convex.design(np.asarray(pool[0]))
@@ -300,7 +300,7 @@ def logistic(
         indicators(points[1]),
         convex.rotate(frame, np.asarray(valid[0])),
         jnp.asarray(valid[1], jnp.int32),
-        float64(strength),
+        float64(penalty),
     )
     sized = len(pool[0]), len(points[0])
     return Partial(_LogisticScores(*sized, tolerance, batch_size), arrays)

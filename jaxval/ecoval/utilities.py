@@ -26,13 +26,13 @@ Fits at once wait for the slowest of them, and their logits should stay in the c
 
 
 def logistic(
-    valid: Points, *, strength: float = 1.0, tolerance: float = 1e-4
+    valid: Points, *, penalty: float = 1.0, tolerance: float = 1e-4
 ) -> Utility:
     """Validation accuracy of logistic regression, as in Data Shapley.
 
     Args:
       valid: embedded validation points and their classes.
-      strength: $C$, the inverse of the penalty.
+      penalty: Multiplier of half the squared norm of the weights.
       tolerance: of the solver.
 
     Returns:
@@ -51,9 +51,8 @@ def logistic(
         data = Dataset(np.asarray(x), np.asarray(y), np.arange(len(x)))
         return convex.logistic(
             data,
-            valid.x,
-            valid.y,
-            strength=strength,
+            Points(valid.x, valid.y),
+            penalty=penalty,
             tolerance=tolerance,
             batch_size=max(1, _ROWS_AT_ONCE // len(x)),
         )

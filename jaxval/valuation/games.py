@@ -23,7 +23,7 @@ from jaxval.training import (
     run_bytes,
     squared_error,
 )
-from jaxval.types import PRNGKey
+from jaxval.types import Points, PRNGKey
 from jaxval.valuation.memory_check import GIB, check_fits
 
 __all__ = ["Maker", "Played", "maker", "network"]
@@ -184,7 +184,7 @@ def _knn(key, config, table, limit) -> Maker:
 def _logistic(key, config, table, limit) -> Maker:
     del key, limit
     _classes_only(config, table)
-    game = convex.logistic(_flat(table), _flat_valid(table), table.y_valid)
+    game = convex.logistic(_flat(table), Points(_flat_valid(table), table.y_valid))
     text = "logistic regression"
     return Maker(
         lambda seed, progress: Played(game), 1, text, _unit(table), max_exact=10
@@ -198,7 +198,7 @@ def _ridge(key, config, table, limit) -> Maker:
             f"--game ridge is for a regression, and the target of {config.data} has "
             f"{len(table.class_names)} classes; take logistic, or --task regression."
         )
-    game = convex.ridge(_flat(table), _flat_valid(table), table.y_valid)
+    game = convex.ridge(_flat(table), Points(_flat_valid(table), table.y_valid))
     text = "ridge regression"
     return Maker(
         lambda seed, progress: Played(game), 1, text, _unit(table), max_exact=12

@@ -331,7 +331,7 @@ def test_models_of_one_point():
     [
         (lambda: value_models.nearest_neighbours(0), "num_neighbours must be at least"),
         (lambda: value_models.best_per_class(1), "num_folds must be at least 2"),
-        (lambda: value_models.ridge(-1.0), "strength must be a positive"),
+        (lambda: value_models.ridge(-1.0), "penalty must be a positive"),
     ],
 )
 def test_models_that_cannot_be_are_refused(make, message):
