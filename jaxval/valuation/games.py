@@ -10,6 +10,7 @@ import optax
 from jaxval import models
 from jaxval.coalitions.game import Game
 from jaxval.datasets.tabular.table import CLASSIFICATION, Table
+from jaxval.execution.options import Execution
 from jaxval.games import analytic, davinz, knn, retraining
 from jaxval.games import at_initialisation as untrained
 from jaxval.games import linear_models as convex
@@ -222,8 +223,9 @@ def _retraining(key, config, table, limit) -> Maker:
 
     def make(key, progress):
         game = retraining.retraining(
-            key, table.dataset, table.x_valid, table.y_valid, trained, recipe,
-            metric=metric, memory=limit if asked else None, progress=progress,
+            key, table.dataset, Points(table.x_valid, table.y_valid), trained, recipe,
+            metric=metric,
+            execution=Execution(memory=limit if asked else None, progress=progress),
         )  # fmt: skip
         return Played(game)
 
