@@ -8,11 +8,12 @@ from jaxtyping import Float, Int, Num
 
 from jaxval._checks import positive
 from jaxval.coalitions.game import Game
-from jaxval.distributional import utilities as point_scores
-from jaxval.distributional.utilities import PointScores
+from jaxval.distributional import utilities as point_utilities
+from jaxval.distributional.point_scores import PointScores
 from jaxval.ecoval.pipeline import ClusterGame, Utility
 from jaxval.games import kernel_regression
 from jaxval.games import linear_models as convex
+from jaxval.training import losses
 from jaxval.types import Dataset, Points
 
 __all__ = ["ClosedForm", "closed_form", "logistic"]
@@ -133,11 +134,13 @@ def closed_form(
     def utility(x, y) -> Game:
         return cluster_game(Points(x, y), np.arange(len(x)), len(x))
 
-    rows = lambda part: (_with_constant(part.x), columns(part.y))
+    rows = lambda part: Points(_with_constant(part.x), columns(part.y))
+    is_real = num_classes is None
+    of_points = losses.negative(losses.squared_error) if is_real else losses.accuracy
 
     def scores(pool: Points, points: Points) -> PointScores:
         three = map(rows, (pool, points, valid))
-        return point_scores.ridge(*three, ridge=penalty, metric=metric)
+        return point_utilities.ridge(*three, penalty=penalty, metric=of_points)
 
     return ClosedForm(utility, cluster_game, scores)
 

@@ -13,7 +13,7 @@ import dataclasses
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Num
+from jaxtyping import Bool, Num
 
 from jaxval._checks import check
 from jaxval.coalitions.game import Game, Rows
@@ -88,7 +88,7 @@ def retraining(
 class _MeanScores:
     scores: SeedScores
 
-    def __call__(self, masks: Bool[AnyArray, "m n"]) -> Float[np.ndarray, " m"]:
+    def __call__(self, masks: Bool[AnyArray, "m n"]) -> Any:
         return self.scores(masks).mean(axis=1)
 
 
@@ -104,7 +104,7 @@ class _MeanScore:
 class _MeanRows:
     scores: SeedScores
 
-    def __call__(self, masks: Bool[AnyArray, "m n"]) -> Float[np.ndarray, "m rows"]:
+    def __call__(self, masks: Bool[AnyArray, "m n"]) -> Any:
         return self.scores.rows(masks).mean(axis=1, dtype=np.float64)
 
 

@@ -48,7 +48,8 @@ class Estimator(NamedTuple):
       estimate: `estimate(state) -> ValueEstimate`; may be asked at any time.
       covariance: `covariance(state)` of the values, `None` where it is not kept.
       merge: `merge(state, state) -> state` of two independent runs.
-      calls: `calls(state)`, utility calls so far.
+      num_evaluations: `num_evaluations(state)`, utility evaluations so far.
+      has_endpoints: Whether the scores of the empty and the grand coalition are used.
     """
 
     settings: str
@@ -59,7 +60,8 @@ class Estimator(NamedTuple):
     estimate: Callable[[Any], ValueEstimate]
     covariance: Callable[[Any], Float[Array, "n n"] | None]
     merge: Callable[[Any, Any], Any]
-    calls: Callable[[Any], Int[Array, ""]]
+    num_evaluations: Callable[[Any], Int[Array, ""]]
+    has_endpoints: bool = True
 
     def step(self, key: PRNGKey, state: Any, game: Game, ends: Ends) -> Any:
         """Draw one sample and fold it in: the loop of whoever needs no driver."""
@@ -177,3 +179,7 @@ def covariance(state: Units) -> Float[Array, "n n"] | None:
 
 def _shrink(count):
     return jnp.where(count > 1, 1.0 / jnp.maximum(count * (count - 1), 1), jnp.nan)
+
+
+RunningMoments = Units
+init_moments, update_moments, merge_moments = no_units, fold_units, merge_units

@@ -212,7 +212,7 @@ def _estimator(n, groups, settings, draw, design, solve, columns=None) -> Estima
         estimate=estimate,
         covariance=covariance,
         merge=merge,
-        calls=lambda state: state.coalitions,
+        num_evaluations=lambda state: state.coalitions,
     )
 
 

@@ -203,7 +203,7 @@ def from_units(settings: str, unit: str, num_players: int, sample: Any) -> Estim
         estimate=_estimator.estimate,
         covariance=_estimator.covariance,
         merge=_estimator.merge_units,
-        calls=lambda state: state.calls,
+        num_evaluations=lambda state: state.calls,
     )
 
 

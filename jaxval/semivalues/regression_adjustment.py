@@ -209,7 +209,7 @@ def regression_adjusted(
         estimate=_estimate,
         covariance=_covariance,
         merge=_merge,
-        calls=lambda state: state.calls,
+        num_evaluations=lambda state: state.calls,
     )
 
 

@@ -130,12 +130,13 @@ def run(
     )  # fmt: skip
     with double():
         started = time.monotonic()
-        known = queries.ends(game)
+        known = queries.ends(game) if estimator.has_endpoints else None
         state, steps, spent = (estimator.init(known), known), 0, 0.0
         check_players(estimator, game, state[0])
         loaded = None if path is None else _checkpoint.load(path, who, state)
         if loaded is not None:
-            _check_ends(path, known, loaded.state[1])
+            if known is not None:
+                _check_ends(path, known, loaded.state[1])
             state, steps, spent = loaded
         saved_at, saved_steps = started, steps
         status = _status(estimator, state[0], steps, spent)
@@ -264,7 +265,7 @@ _ask = jax.jit(lambda e, c, state: (e(state), c(state)))
 def _status(estimator, state, steps, seconds) -> Status:
     told = _ask(_partial(estimator.estimate), _partial(estimator.covariance), state)
     estimate, covariance = jax.tree.map(np.asarray, told)
-    calls = int(estimator.calls(state))
+    calls = int(estimator.num_evaluations(state))
     return Status(estimate, covariance, calls, steps, seconds)
 
 

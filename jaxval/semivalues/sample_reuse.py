@@ -108,7 +108,7 @@ def msr(
         estimate=Partial(_estimate, plan),
         covariance=_no_covariance,
         merge=_merge,
-        calls=lambda state: state.count,
+        num_evaluations=lambda state: state.count,
     )
 
 

@@ -166,7 +166,7 @@ def tmc(
         estimate=lambda state: _estimator.estimate(state.moments),
         covariance=lambda state: _estimator.covariance(state.moments),
         merge=_merge,
-        calls=lambda state: state.moments.calls,
+        num_evaluations=lambda state: state.moments.calls,
     )
 
 

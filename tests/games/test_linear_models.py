@@ -93,9 +93,9 @@ def test_a_fit_that_misses_its_tolerance_is_no_score(digits):
     data = Dataset(x[:12], y[:12] % 2, np.arange(12))
     game = logistic(data, Points(x[12:30], y[12:30] % 2), tolerance=1e-25)
     members = jnp.stack([jnp.ones(12, bool), jnp.zeros(12, bool)])
-    everybody, nobody = np.asarray(jax.jit(lambda g, m: g.scores(m))(game, members))
-    assert np.isnan(everybody)
-    assert nobody == pytest.approx(np.bincount(y[12:30] % 2).max() / 18, rel=1e-6)
+    grand, empty = np.asarray(jax.jit(lambda g, m: g.scores(m))(game, members))
+    assert np.isnan(grand)
+    assert empty == pytest.approx(np.bincount(y[12:30] % 2).max() / 18, rel=1e-6)
     with pytest.raises(ValueError, match="finite"):
         queries.ends(game)
 
@@ -110,7 +110,7 @@ def test_a_step_is_a_score_and_where_to_go_on(digits):
     np.testing.assert_allclose([first, second], cold, atol=1e-7)
 
 
-def test_nobody_is_paid_the_commonest_class_and_one_class_its_share(digits):
+def test_the_empty_coalition_scores_the_commonest_class_and_one_class_its_share(digits):
     x, y = digits
     data = Dataset(x[:4], np.array([0, 0, 1, 2]), np.arange(4))
     y_valid = np.array([0, 1, 1, 2, 2, 2])
@@ -150,8 +150,8 @@ def test_ridge_is_scikit_learns():
     model = Ridge(alpha=2.0).fit(x[:200][rows], y[:200][rows])
     theirs = -np.mean((model.predict(x[200:]) - y[200:]) ** 2)
     np.testing.assert_allclose(game.score(jnp.asarray(mask)), theirs, rtol=1e-9)
-    nobody = -np.var(y[200:])
-    np.testing.assert_allclose(game.score(jnp.zeros(7, bool)), nobody, rtol=1e-9)
+    empty = -np.var(y[200:])
+    np.testing.assert_allclose(game.score(jnp.zeros(7, bool)), empty, rtol=1e-9)
 
 
 def test_ridge_of_several_outputs_and_more_columns_than_rows(x64):

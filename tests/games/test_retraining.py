@@ -137,8 +137,8 @@ def test_scores_and_values_come_with_errors_over_seeds(key, problem):
     np.testing.assert_allclose(found.stderr, stats.sem(single, axis=1))
     assert found.seeds == 3
 
-    everybody = np.ones((1, 6), bool)
-    lost = scores(everybody)[0][None] - scores(~np.eye(6, dtype=bool))
+    grand = np.ones((1, 6), bool)
+    lost = scores(grand)[0][None] - scores(~np.eye(6, dtype=bool))
     values = leave_one_out(scores)
     np.testing.assert_allclose(values.values, lost.mean(axis=1))
     np.testing.assert_allclose(values.stderr, stats.sem(lost, axis=1))
@@ -173,14 +173,14 @@ def test_all_start_from_one_theta_or_each_from_its_own(key, problem):
 
 def test_the_empty_coalitions_score(key, problem):
     data, valid, network = problem
-    nobody = np.zeros((1, 6), bool)
+    empty = np.zeros((1, 6), bool)
     untrained = network._replace(init=lambda key: network.init(jax.random.key(3)))
     scores = seed_scores(key, data, valid, untrained, RECIPE)
     outputs = network.apply(network.init(jax.random.key(3)), jnp.asarray(valid.x))
-    np.testing.assert_allclose(scores(nobody), [[accuracy(outputs, valid.y).mean()]])
+    np.testing.assert_allclose(scores(empty), [[accuracy(outputs, valid.y).mean()]])
     share = majority_share(valid.y)
     rule = retraining(key, *problem, RECIPE, empty_score=share)
-    assert rule.score(nobody[0]) == share
+    assert rule.score(empty[0]) == share
 
 
 def test_data_shapleys_rule_for_classes_that_vanish(key, problem):
