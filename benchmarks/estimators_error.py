@@ -51,7 +51,7 @@ def digits_table():
         kernel_regression.one_hot(y[:rows], 10),
         kernel_regression.one_hot(y[rows : rows + 200], 10),
         owner=np.arange(rows) // 5,
-        ridge=1e-2,
+        penalty=1e-2,
     )
     return exact.table(game, chunk_size=256)
 

@@ -92,7 +92,8 @@ def _network(params, x):
 
 def davinz_game(found):
     from jaxval.games import davinz
-    from jaxval.kernels.mmd import kernel_sums, median_distance, rbf_ladder
+    from jaxval.kernels.mmd import kernel_sums, rbf_ladder
+    from jaxval.kernels.pairwise import median_distance
 
     owner = owners()
     whole = davinz.complexity(

@@ -13,7 +13,7 @@ from jaxval.distributional.point_scores import PointScores
 from jaxval.ecoval.pipeline import ClusterGame, Utility
 from jaxval.games import kernel_regression
 from jaxval.games import linear_models as convex
-from jaxval.training import losses
+from jaxval.training.losses import accuracy
 from jaxval.types import Dataset, Points
 
 __all__ = ["ClosedForm", "closed_form", "logistic"]
@@ -110,7 +110,7 @@ def closed_form(
     penalty = ridge * float(np.mean(x_valid**2))
     metric = kernel_regression.negative_squared_error
     if num_classes is not None:
-        metric = kernel_regression.accuracy
+        metric = accuracy
 
     def targets(y: Num[np.ndarray, "n ..."]):
         if num_classes is None:
@@ -127,7 +127,7 @@ def closed_form(
             targets(points.y),
             targets(valid.y),
             owner,
-            ridge=penalty,
+            penalty=penalty,
             metric=metric,
         )
 
@@ -135,12 +135,10 @@ def closed_form(
         return cluster_game(Points(x, y), np.arange(len(x)), len(x))
 
     rows = lambda part: Points(_with_constant(part.x), columns(part.y))
-    is_real = num_classes is None
-    of_points = losses.negative(losses.squared_error) if is_real else losses.accuracy
 
     def scores(pool: Points, points: Points) -> PointScores:
         three = map(rows, (pool, points, valid))
-        return point_utilities.ridge(*three, penalty=penalty, metric=of_points)
+        return point_utilities.ridge(*three, penalty=penalty, metric=metric)
 
     return ClosedForm(utility, cluster_game, scores)
 

@@ -17,7 +17,9 @@ from jaxval.games.complexity import complexity_of_forms
 from jaxval.games.davinz import Davinz
 from jaxval.kernels import readouts, tangent
 from jaxval.kernels.approximations import blocks
-from jaxval.kernels.mmd import KernelSums, kernel_sums, median_distance, rbf_ladder
+from jaxval.kernels.mmd import KernelSums, kernel_sums, rbf_ladder
+from jaxval.kernels.pairwise import median_distance
+from jaxval.training.losses import accuracy
 from jaxval.types import Dataset, PRNGKey
 
 __all__ = [
@@ -79,7 +81,7 @@ def draw(
         progress=progress,
     )
     outputs = jax.jit(apply_fn)(params, data.x)
-    target = "own_logit" if classes else "difference"
+    target = "true_class_logit" if classes else "difference"
     return Untrained(gram, davinz.residual(outputs, data.y, target))
 
 
@@ -112,7 +114,7 @@ def davinz_game(
     options: Any = {"zeta": zeta, "relative": True}
     alone = davinz.complexity(*part, block=data.owner, **options)
     kappa = davinz.kappa_of_singletons(alone, davinz.discrepancy(sums))
-    whole = davinz.complexity(*part, empty=_mean_of_singles(alone), **options)
+    whole = davinz.complexity(*part, empty_score=_mean_of_singles(alone), **options)
     return davinz.davinz(whole, _far(sums), kappa=kappa)
 
 
@@ -153,7 +155,9 @@ def owner_forms(
     parts = blocks.block_diagonal_gram(gram, kept)
     diagonal = [np.trace(np.asarray(g), axis1=1, axis2=2).sum() for g in parts.grams]
     outputs = jax.jit(apply_fn)(params, data.x)
-    left = davinz.residual(outputs, data.y, "own_logit" if classes else "difference")
+    left = davinz.residual(
+        outputs, data.y, "true_class_logit" if classes else "difference"
+    )
     zeta = zeta * float(sum(diagonal)) / len(x)
     return blocks.owner_quadratic_forms(parts, left.reshape(-1), zeta, data.owner)
 
@@ -167,14 +171,14 @@ def davinz_of_forms(forms: Float[np.ndarray, " owners"], sums: KernelSums) -> Da
     """
     sizes = np.asarray(sums.sizes)
     empty = float(np.mean(np.sqrt(forms / sizes)))
-    whole = complexity_of_forms(forms, sizes, empty=empty)
+    whole = complexity_of_forms(forms, sizes, empty_score=empty)
     kappa = davinz.kappa_of_singletons(whole, davinz.discrepancy(sums))
     return davinz.davinz(whole, _far(sums), kappa=kappa)
 
 
 def _far(sums: KernelSums) -> Game:
     empty = _mean_of_singles(davinz.discrepancy(sums))
-    return davinz.discrepancy(sums, empty=empty)
+    return davinz.discrepancy(sums, empty_score=empty)
 
 
 def kernel_regression_game(
@@ -214,10 +218,10 @@ def kernel_regression_game(
     y, metric = np.asarray(data.y), regression.negative_squared_error
     if is_classes(y):
         y, y_valid = (regression.one_hot(each, classes) for each in (y, y_valid))
-        metric = regression.accuracy
+        metric = accuracy
     ridge = ridge * float(np.mean(np.diag(np.asarray(gram))))
     return regression.kernel_regression(
-        gram, across, y, y_valid, data.owner, ridge=ridge, metric=metric
+        gram, across, y, y_valid, data.owner, penalty=ridge, metric=metric
     )
 
 

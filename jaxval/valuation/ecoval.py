@@ -240,13 +240,13 @@ class _Ridge:
 
     def of_nobody(self) -> float:
         """The score of no data, which predicts 0."""
-        y = jnp.asarray(self.y_valid.reshape(len(self.y_valid), -1).T)
-        return float(negative_squared_error(jnp.zeros_like(y), y))
+        y = jnp.asarray(self.y_valid.reshape(len(self.y_valid), -1))
+        return float(negative_squared_error(jnp.zeros_like(y), y).mean())
 
     def _game(self, x, y, owner):
         return ridge_regression(
             self._with_constant(x), self.x_valid, self._targets(y), self.y_valid, owner,
-            ridge=1.0, metric=negative_squared_error,
+            penalty=1.0, metric=negative_squared_error,
         )  # fmt: skip
 
     def _targets(self, y):

@@ -7,7 +7,7 @@ import pytest
 
 from jaxval import models
 from jaxval.experiments import quickstart
-from jaxval.kernels.mmd import median_distance
+from jaxval.kernels.pairwise import median_distance
 
 
 def jacobian_and_outputs(config, key):

@@ -142,10 +142,10 @@ def test_features_are_the_low_rank_kernel(rows):
     assert_game(game, np.array([table(of)(m, owner) for m in subsets(4)]))
 
 
-def test_nobody_may_be_paid_and_every_semivalue_shifts_alike(rows):
+def test_the_empty_coalition_may_have_a_score(rows):
     args = rows["gram"], rows["residual"], rows["owner"]
     zero = davinz.complexity(*args, zeta=ZETA)
-    paid = davinz.complexity(*args, zeta=ZETA, empty=3.0)
+    paid = davinz.complexity(*args, zeta=ZETA, empty_score=3.0)
     difference = np.asarray(POWERSET(paid))
     difference = difference - np.asarray(POWERSET(zero))
     np.testing.assert_allclose(difference, np.r_[3.0, np.zeros(15)], atol=1e-15)
@@ -179,7 +179,7 @@ def test_settings_compose_their_parts(rows, settings, num_blocks):
     parts = davinz.from_settings(settings, rows["gram"], outputs, data, rows["valid"])
     left = davinz.residual(outputs, y, settings.target)
     expected = {
-        "own_logit": lambda: 1 - outputs[np.arange(14), y],
+        "true_class_logit": lambda: 1 - outputs[np.arange(14), y],
         "difference": lambda: np.eye(2)[y] - outputs,
     }[settings.target]()
     np.testing.assert_allclose(left, expected)
@@ -200,6 +200,9 @@ def test_a_regulariser_that_dominates_warns(rows):
         ({"gram": np.full((14, 14), np.nan)}, "gram must be finite"),
         ({"owner": np.zeros(14, int) + 1}, "without gaps"),
         ({"gram": -np.eye(14)}, "Add at least"),
+        ({"gram": np.tri(14)}, "gram must be symmetric"),
+        ({"residual": np.ones(13)}, "one row a sample"),
+        ({"residual": ["a"] * 14}, "residual must hold real numbers"),
     ],
 )
 def test_bad_inputs_are_named(rows, change, message):
@@ -209,5 +212,5 @@ def test_bad_inputs_are_named(rows, change, message):
 
 
 def test_residuals_of_unknown_classes_are_refused():
-    with pytest.raises(ValueError, match="class numbers 0 to 1"):
-        davinz.residual(np.zeros((2, 2)), np.array([0, 5]), "own_logit")
+    with pytest.raises(ValueError, match="class numbers 0 to 1; got 5"):
+        davinz.residual(np.zeros((2, 2)), np.array([0, 5]), "true_class_logit")

@@ -49,7 +49,7 @@ def _davinz(settings: davinz.Settings, whose: str) -> Method:
         module = models.cnn(width=config.width, parametrisation=built)
         apply_fn = models.apply_fn(module)
         params = models.init(key, module, split.data.x)
-        own = settings.readout == "own_logit"
+        own = settings.readout == "true_class_logit"
         gram = tangent.gram(
             apply_fn,
             params,
