@@ -31,6 +31,7 @@ __all__ = [
 ]
 
 AnyArray = Array | np.ndarray
+"""An array of either world; `Float[AnyArray, "n d"]` says its type and shape."""
 
 PRNGKey = Key[Array, ""]
 Scalar = Float[Array, ""]

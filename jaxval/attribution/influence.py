@@ -17,14 +17,12 @@ References:
 """
 
 import dataclasses
-import functools
 import warnings
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int
 
@@ -37,11 +35,12 @@ from jaxval._checks import (
     same_length,
     train_and_valid,
 )
+from jaxval.attribution.hessian import Problem, all_rows, each_query
 from jaxval.attribution.solvers import InverseFn, conjugate_gradient
 from jaxval.coalitions.game import Game, Rows
 from jaxval.execution.precision import float64, in_double
 from jaxval.games.analytic import additive
-from jaxval.training.losses import LossFn, mean_metric
+from jaxval.training.losses import LossFn
 from jaxval.types import AnyArray, ApplyFn, Dataset, Points
 
 __all__ = [
@@ -189,7 +188,7 @@ def solved_influences(
     problem, rows = _problem(
         apply_fn, params, loss, data, valid, damping, inverse, penalty, batch_size
     )
-    values, residual = jax.tree.map(np.asarray, _all_rows(problem, params, *rows))
+    values, residual = jax.tree.map(np.asarray, all_rows(problem, params, *rows))
     _check_solved(values, residual)
     return Influences(values, float(residual))
 
@@ -244,61 +243,9 @@ def query_influences(
     problem, rows = _problem(
         apply_fn, params, loss, data, valid, damping, inverse, penalty, batch_size
     )
-    values, residuals = jax.tree.map(np.asarray, _each_query(problem, params, *rows))
+    values, residuals = jax.tree.map(np.asarray, each_query(problem, params, *rows))
     _check_solved(values, residuals.max())
     return values.T
-
-
-@dataclasses.dataclass(frozen=True)
-class _Problem:
-    """Settings: equal ones are one compiled program."""
-
-    apply_fn: ApplyFn
-    loss: LossFn
-    solve: InverseFn
-    batch_size: int
-
-    def mean_loss(self, unravel, flat, x, y):
-        return mean_metric(self.loss, self.apply_fn(unravel(flat), x), y)
-
-    def solved(self, params, target, x, y, shift):
-        """Influences `(n,)` on what has the gradient `target`, and the residual."""
-        flat, unravel = ravel_pytree(params)
-        loss = functools.partial(self.mean_loss, unravel)
-
-        def product(vector):
-            gradient = lambda p: jax.grad(loss)(p, x, y)
-            return jax.jvp(gradient, (flat,), (vector,))[1] + shift * vector
-
-        direction = self.solve(product, target)
-        left = jnp.linalg.norm(product(direction) - target)
-        scale = jnp.linalg.norm(target)
-        of_row = lambda p, xi, yi: loss(p, xi[None], yi[None])
-        own = lambda row: jax.grad(of_row)(flat, *row) @ direction
-        values = jax.lax.map(own, (x, y), batch_size=self.batch_size) / len(x)
-        return values, jnp.where(scale > 0, left / jnp.where(scale > 0, scale, 1), 0.0)
-
-
-# The data are arguments: XLA would fold constants of their size for minutes.
-@functools.partial(jax.jit, static_argnums=0)
-def _all_rows(problem, params, x, y, x_valid, y_valid, shift):
-    flat, unravel = ravel_pytree(params)
-    target = jax.grad(functools.partial(problem.mean_loss, unravel))(
-        flat, x_valid, y_valid
-    )
-    return problem.solved(params, target, x, y, shift)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _each_query(problem, params, x, y, x_valid, y_valid, shift):
-    flat, unravel = ravel_pytree(params)
-    gradient = jax.grad(functools.partial(problem.mean_loss, unravel))
-
-    def one(query):
-        target = gradient(flat, query[0][None], query[1][None])
-        return problem.solved(params, target, x, y, shift)
-
-    return jax.lax.map(one, (x_valid, y_valid))
 
 
 def _problem(
@@ -310,7 +257,7 @@ def _problem(
     _check_data(apply_fn, params, data, valid)
     solve = conjugate_gradient() if inverse is None else inverse
     rows = map(jnp.asarray, (data.x, data.y, valid.x, valid.y))
-    problem = _Problem(apply_fn, loss, solve, batch_size)
+    problem = Problem(apply_fn, loss, solve, batch_size)
     return problem, (*rows, jnp.asarray(penalty + damping))
 
 

@@ -121,7 +121,7 @@ def efficiency(max_size: int, size_power: float = 0.0) -> float:
       ValueError: If `max_size` is not positive, or `size_power` too large for it.
 
     Example:
-      >>> efficiency(100), round(efficiency(100, 1.0), 3)
+      >>> round(efficiency(100), 3), round(efficiency(100, 1.0), 3)
       (1.0, 0.382)
     """
     check(max_size >= 1, f"max_size must be at least 1; got {max_size}.")

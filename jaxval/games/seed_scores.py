@@ -7,7 +7,7 @@ steps as the largest.
 
 import collections
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,7 @@ from jaxval._targets import class_targets, owners
 from jaxval.evaluation.replicates import ScoreEstimate, over_seeds
 from jaxval.execution.options import Execution
 from jaxval.execution.parallel import batched_map
+from jaxval.games.training_runs import RunArrays, TrainAndScore, runs_at_once
 from jaxval.training import (
     MetricFn,
     Network,
@@ -27,28 +28,15 @@ from jaxval.training import (
     accuracy,
     cross_entropy,
     on_cpu,
-    predict,
-    run_bytes,
-    train,
 )
 from jaxval.types import AnyArray, Dataset, Points, PRNGKey
 
 __all__ = ["SeedScores", "seed_scores"]
 
 Masks = Bool[AnyArray, "m n"]
-_EVAL_ROWS = 256
 
 _BLOCK_BYTES = 2**26
 """Bytes of row scores that are held at once, and that are remembered."""
-
-
-class _Arrays(NamedTuple):
-    keys: Any
-    x: Any
-    y: Any
-    owner: Any
-    x_valid: Any
-    y_valid: Any
 
 
 def seed_scores(
@@ -130,55 +118,19 @@ def seed_scores(
     mesh = execution.mesh
     platform = (jax.devices() if mesh is None else mesh.devices.ravel())[0].platform
     network = on_cpu(network) if platform == "cpu" else network
-    arrays = _Arrays(
+    arrays = RunArrays(
         jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(seeds)),
         *map(jnp.asarray, (data.x, data.y, data.owner, valid.x, valid.y)),
     )
     return SeedScores(
-        run=Partial(_TrainAndScore(network, recipe, metric, reinitialise), arrays),
+        run=Partial(TrainAndScore(network, recipe, metric, reinitialise), arrays),
         num_players=num_players,
         seeds=seeds,
         empty_score=empty_score,
         class_table=_class_table(data, valid.y) if require_all_classes else None,
-        num_parallel=_num_parallel(platform, network, recipe, arrays, execution),
+        num_parallel=runs_at_once(platform, network, recipe, arrays, execution),
         execution=execution,
     )
-
-
-@dataclasses.dataclass(frozen=True)
-class _TrainAndScore:
-    """One run: equal settings are equal functions, and so one compiled program."""
-
-    network: Network
-    recipe: Recipe
-    metric: MetricFn
-    reinitialise: bool
-
-    def __call__(self, arrays, item):
-        mask, seed = item
-        key = arrays.keys[seed]
-        key = _fold_in_mask(key, mask) if self.reinitialise else key
-        init_key, order_key = jax.random.split(key)
-        start = self.network.init(init_key)
-        out = train(
-            order_key, self.network, start, arrays.x, arrays.y, mask[arrays.owner],
-            self.recipe,
-        )  # fmt: skip
-        outputs = predict(self.network, out.variables, arrays.x_valid, _EVAL_ROWS)
-        scores = self.metric(outputs, arrays.y_valid)
-        check(
-            jnp.shape(scores) == outputs.shape[:1],
-            f"metric must return one score for each of {len(outputs)} validation rows; "
-            f"got shape {jnp.shape(scores)}. Leave the mean over rows out of it.",
-        )
-        # A metric may take NaN for a class: a diverged run must not pass for a bad one.
-        return jnp.where(jnp.isfinite(outputs).all(), scores, jnp.nan)
-
-
-def _fold_in_mask(key, mask):
-    words = jnp.packbits(mask).astype(jnp.uint32)
-    fold = lambda key, word: (jax.random.fold_in(key, word), None)
-    return jax.lax.scan(fold, key, words)[0]
 
 
 class _Memory:
@@ -341,16 +293,3 @@ def _class_table(data, y_valid):
     for column, label in enumerate(classes):
         table[np.unique(owner[y == label]), column] = True
     return table
-
-
-def _num_parallel(platform, network, recipe, arrays, execution):
-    if execution.batch_size is not None:
-        return execution.batch_size
-    memory = execution.memory
-    if memory is None:
-        if platform == "cpu":
-            return 1
-        stats = jax.devices()[0].memory_stats() or {}
-        memory = 0.5 * stats.get("bytes_limit", 8e9)
-    each = run_bytes(network, recipe, arrays.x, arrays.y, eval_rows=_EVAL_ROWS)
-    return max(1, int(memory // each))

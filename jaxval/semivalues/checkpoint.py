@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxval.coalitions.game import Game
 from jaxval.execution.precision import float64
 from jaxval.types import PRNGKey
 
@@ -43,7 +42,7 @@ class Loaded(NamedTuple):
 
 
 def identity(
-    settings: str, game: Game, key: PRNGKey, every: int, tag: str
+    settings: str, game: Any, key: PRNGKey, every: int, tag: str
 ) -> dict[str, str]:
     """What makes two runs the same run: each entry is compared by itself.
 

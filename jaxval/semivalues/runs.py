@@ -23,7 +23,6 @@ from jaxtyping import Float, Int
 
 from jaxval._checks import check
 from jaxval.coalitions import queries
-from jaxval.coalitions.game import Game
 from jaxval.execution.precision import double
 from jaxval.semivalues import checkpoint as _checkpoint
 from jaxval.semivalues.estimator import Estimator
@@ -72,7 +71,7 @@ class Outcome:
 def run(
     key: PRNGKey,
     estimator: Estimator,
-    game: Game,
+    game: Any,
     *,
     until: Rule,
     every: int = 16,
@@ -202,7 +201,7 @@ def _outcome(status: Status, state: Any) -> Outcome:
     )
 
 
-def check_players(estimator: Estimator, game: Game, state: Any) -> None:
+def check_players(estimator: Estimator, game: Any, state: Any) -> None:
     """Check that the estimator was made for as many players as the game has."""
     made_for = jax.eval_shape(estimator.estimate, state).values.shape[0]
     check(
