@@ -27,10 +27,10 @@ class ScoreStore:
 
     Example:
       >>> import tempfile
-      >>> folder = tempfile.TemporaryDirectory()
-      >>> store = ScoreStore(folder.name + "/scores.sqlite", "game 1")
-      >>> store.put(b"\x01", 0.1)
-      >>> store.get([b"\x01", b"\x02"])
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     store = ScoreStore(folder + "/scores.sqlite", "game 1")
+      ...     store.put(b"\x01", 0.1)
+      ...     store.get([b"\x01", b"\x02"])
       {b'\x01': 0.1}
     """
 
