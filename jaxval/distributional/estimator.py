@@ -25,7 +25,13 @@ from jaxval._checks import check
 from jaxval.distributional import utilities as _point_scores
 from jaxval.distributional.utilities import PointScores
 from jaxval.execution.precision import double, float64, in_double
-from jaxval.semivalues.estimator import Units, estimate, fold_units, no_units
+from jaxval.semivalues.estimator import (
+    RunningMoments,
+    estimate,
+    init_moments,
+    to_numpy,
+    update_moments,
+)
 from jaxval.types import PRNGKey, ValueEstimate
 
 __all__ = ["Distributional", "distributional_shapley", "run"]
@@ -47,9 +53,9 @@ class Distributional(NamedTuple):
         importance weights: $m^2 / \sum_k p_k^{-1}$.
     """
 
-    init: Callable[[], Units]
-    step: Callable[[PRNGKey, Units], Units]
-    estimate: Callable[[Units], ValueEstimate]
+    init: Callable[[], RunningMoments]
+    step: Callable[[PRNGKey, RunningMoments], RunningMoments]
+    estimate: Callable[[RunningMoments], ValueEstimate]
     efficiency: float = 1.0
 
 
@@ -147,21 +153,23 @@ class _Init:
 
     num_points: int
 
-    def __call__(self) -> Units:
-        return no_units(self.num_points)
+    def __call__(self) -> RunningMoments:
+        return init_moments(self.num_points)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Step:
     num_pool: int
 
-    def __call__(self, point_scores, sizes: _Sizes, key: PRNGKey, state: Units):
+    def __call__(
+        self, point_scores, sizes: _Sizes, key: PRNGKey, state: RunningMoments
+    ):
         size_key, rows_key = jax.random.split(key)
         others = _draw_size(size_key, sizes.edges)
         shape = sizes.factor.shape
         rows = jax.random.randint(rows_key, shape, 0, self.num_pool, jnp.int32)
         unit = _unit(point_scores(rows, others), others, sizes.factor)
-        return fold_units(state, unit[None, :], 1 + len(unit))
+        return update_moments(state, unit[None, :], 1 + len(unit))
 
 
 @in_double
@@ -233,7 +241,7 @@ def run(
             if progress is not None:
                 jax.block_until_ready(state)
                 progress(stop, num_iterations)
-        out = ValueEstimate(*map(np.asarray, estimator.estimate(state)))
+        out = to_numpy(estimator.estimate(state))
     check(
         bool(np.isfinite(out.values).all()),
         "the utility must be finite for every set that can be drawn; it is not. Define "
