@@ -105,6 +105,7 @@ def distributional_shapley(
         merge=merge_moments,
         num_evaluations=_Evaluations(1 + num_points),
         has_endpoints=False,
+        max_evaluations=1 + num_points,
     )
 
 
@@ -149,7 +150,8 @@ def iterations(
     Example:
       >>> from jaxval.types import ValueEstimate
       >>> rule = iterations(10, num_points=2, max_size=5)
-      >>> rule(stopping.Status(ValueEstimate(*np.ones((3, 2))), None, 30))
+      >>> unknown = ValueEstimate(*np.ones((3, 2)))
+      >>> rule(stopping.Status(estimate=unknown, num_evaluations=30))
       True
     """
     check(num_iterations >= 1, f"num_iterations must be >= 1; got {num_iterations}.")
