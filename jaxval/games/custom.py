@@ -198,7 +198,10 @@ def from_estimator(
         estimator, data, valid, scorer, empty_score, undefined_score, sample_weight,
         random_state,
     )  # fmt: skip
-    store = None if cache is None else ScoreStore(cache, fit.identity)
+    store = None
+    if cache is not None:
+        fit.check_lasting()
+        store = ScoreStore(cache, fit.fingerprint)
     scores = CachedScores(fit, players, jobs, store)
     return _on_host(players, scores, scores.many)
 

@@ -1,7 +1,6 @@
 """What a scikit-learn estimator scores after fitting on a coalition's rows."""
 
 import dataclasses
-import hashlib
 import re
 from collections.abc import Callable
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from jaxval._checks import check
+from jaxval.games._digest import digest
 from jaxval.types import Dataset, Points
 
 __all__ = ["FitAndScore", "num_rows"]
@@ -69,29 +69,31 @@ class FitAndScore:
         return self._score(self._fitted(rows), mask)
 
     @property
-    def identity(self) -> str:
-        """Hash of all that a score depends on: data, settings, versions.
-
-        Raises:
-          ValueError: If the estimator or the scorer holds an object without a lasting
-            name (a lambda, or one that is shown by its address).
-        """
+    def fingerprint(self) -> str:
+        """Hash of all that a score depends on: data, settings, version."""
         import sklearn
 
-        settings = {
-            name: _lasting(name, value)
-            for name, value in sorted(self.estimator.get_params(deep=True).items())
-        }
         kind = type(self.estimator)
-        words = [
-            f"{kind.__module__}.{kind.__qualname__}", settings,
-            _lasting("scorer", self.scorer), self.empty_score, self.undefined_score,
-            self.random_state, sklearn.__version__,
+        settings = [
+            f"{kind.__module__}.{kind.__qualname__}",
+            {name: re.sub(r" at 0x\w+", "", shown) for name, shown in self._settings()},
+            self.empty_score, self.undefined_score, self.random_state,
+            sklearn.__version__,
         ]  # fmt: skip
-        digest = hashlib.sha256(repr(words).encode())
-        for array in (*self.data, *self.valid, self.sample_weight):
-            _update(digest, array)
-        return digest.hexdigest()[:32]
+        return digest(settings, (*self.data, *self.valid, self.sample_weight))
+
+    def check_lasting(self) -> None:
+        """Check that another process would know the settings by their names."""
+        for name, shown in self._settings():
+            check(
+                re.search(r"<lambda>|<locals>| at 0x", shown) is None,
+                f"cache needs settings that can be named, and {name} is {shown}: give "
+                "a function of a module, or leave cache out.",
+            )
+
+    def _settings(self):
+        settings = self.estimator.get_params(deep=True) | {"scorer": self.scorer}
+        return [(name, _shown(value)) for name, value in sorted(settings.items())]
 
     def _fitted(self, rows):
         from sklearn.base import clone, is_classifier
@@ -164,33 +166,7 @@ def _constant(classifies, y, y_valid=None):
     return model.fit(np.zeros((len(known), 1)), known, sample_weight=weights * 1.0)
 
 
-def _lasting(name, value) -> str:
-    """A name that means the same tomorrow, or an error."""
+def _shown(value) -> str:
     if callable(value) and hasattr(value, "__qualname__"):
-        shown = f"{value.__module__}.{value.__qualname__}"
-    else:
-        shown = repr(value)
-    check(
-        re.search(r"<lambda>|<locals>| at 0x", shown) is None,
-        f"cache needs settings that can be named, and {name} is {shown}: give a "
-        "function of a module, or leave cache out.",
-    )
-    return shown
-
-
-def _update(digest, array) -> None:
-    if array is None:
-        digest.update(b"none")
-    elif hasattr(array, "tocsr"):
-        array = array.tocsr()
-        for part in (array.data, array.indices, array.indptr, array.shape):
-            _update(digest, np.asarray(part))
-    elif hasattr(array, "columns"):
-        for column in array.columns:
-            digest.update(f"{column}{array[column].dtype}".encode())
-            _update(digest, np.asarray(array[column]))
-    else:
-        array = np.asarray(array)
-        digest.update(f"{array.dtype}{array.shape}".encode())
-        exact = array.dtype.kind != "O"
-        digest.update(array.tobytes() if exact else repr(array.tolist()).encode())
+        return f"{value.__module__}.{value.__qualname__}"
+    return repr(value)

@@ -20,6 +20,7 @@ from jaxval._targets import class_targets, owners
 from jaxval.evaluation.replicates import ScoreEstimate, over_seeds
 from jaxval.execution.options import Execution
 from jaxval.execution.parallel import batched_map
+from jaxval.games._digest import digest
 from jaxval.games.training_runs import RunArrays, TrainAndScore, runs_at_once
 from jaxval.training import (
     MetricFn,
@@ -180,6 +181,18 @@ class SeedScores:
     def num_rows(self) -> int:
         """Validation rows."""
         return len(self.run.args[0].y_valid)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the data, the keys, and the settings that have a name."""
+        arrays, fn = self.run.args[0], self.run.func
+        recipe = fn.recipe
+        settings = (
+            self.seeds, self.empty_score, fn.reinitialise, recipe.batch_size,
+            recipe.epochs, recipe.min_epochs, recipe.stop_below,
+        )  # fmt: skip
+        keys = jax.random.key_data(arrays.keys)
+        return digest(settings, (keys, *arrays[1:], self.class_table))
 
     def __call__(self, masks: Masks) -> Float[np.ndarray, "m seeds"]:
         """Scores of each coalition, one per seed; a coalition asked twice runs once."""

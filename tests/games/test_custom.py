@@ -230,3 +230,25 @@ def test_a_cache_that_cannot_be_is_refused(tmp_path):
     (tmp_path / "text").write_text("no table at all, but long enough to be looked at")
     with pytest.raises(ValueError, match="can't be used as a file of scores"):
         scores_of(cache=tmp_path / "text")
+
+
+def test_fingerprints_tell_data_and_settings_apart():
+    fit = lambda model=None, data=DATA, scorer=None: (
+        custom.FitAndScore(
+            model or LogisticRegression(), data, VALID, scorer, None, None, None, 0
+        ).fingerprint
+    )
+    frame = pd.DataFrame(X, columns=["a", "b", "c"])
+    others = [
+        fit(LogisticRegression(C=2.0)),
+        fit(Ridge()),
+        fit(data=DATA._replace(y=1 - Y)),
+        fit(data=DATA._replace(x=frame)),
+        fit(data=DATA._replace(x=frame.rename(columns={"a": "d"}))),
+        fit(data=DATA._replace(x=sparse.csr_matrix(X))),
+        fit(scorer="roc_auc"),
+        fit(scorer=get_scorer("roc_auc")),
+        fit(scorer=lambda model, x, y: 0.0),
+    ]
+    assert fit() == fit()
+    assert len({fit(), *others}) == 10

@@ -312,3 +312,20 @@ def test_classes_come_in_any_spelling(key, problem):
             network, RECIPE,
         )  # fmt: skip
         np.testing.assert_array_equal(found(coalitions(2)), expected)
+
+
+def test_fingerprints_tell_data_keys_and_settings_apart(key, problem):
+    data, valid, network = problem
+    make = lambda key=key, data=data, recipe=RECIPE, **options: (
+        seed_scores(key, data, valid, network, recipe, **options).fingerprint
+    )
+    others = [
+        make(jax.random.key(9)),
+        make(data=data._replace(owner=data.owner[::-1].copy())),
+        make(recipe=Recipe(epochs=7)),
+        make(seeds=2),
+        make(empty_score=0.0),
+        make(require_all_classes=True),
+    ]
+    assert make() == make()
+    assert len({make(), *others}) == 7

@@ -217,3 +217,10 @@ def test_double_precision_draws_the_same_order(key):
         found = epoch_order(key, rows, size)
     np.testing.assert_array_equal(found, expected)
     assert found[4:].tolist() == [4, 5, 6, 7, 8]
+
+
+def test_equal_functions_are_equal_networks():
+    init, apply_fn = (lambda key: jnp.zeros((1, 1))), (lambda p, x: x @ p)
+    assert stateless(init, apply_fn) == stateless(init, apply_fn)
+    assert hash(stateless(init, apply_fn)) == hash(stateless(init, apply_fn))
+    assert stateless(init, apply_fn) != stateless(init, lambda p, x: x @ p)
