@@ -19,7 +19,7 @@ def num_rows(x: Any) -> int:
     return int(x.shape[0]) if hasattr(x, "shape") else len(x)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class FitAndScore:
     """Picklable, so that joblib can send it to other processes.
 

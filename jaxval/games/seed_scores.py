@@ -151,7 +151,8 @@ class _Memory:
         return self.rows.get(np.packbits(mask).tobytes())
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+# Known by itself: comparing arrays would say neither yes nor no.
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class SeedScores:
     """Trains coalitions: masks `(m, players)` to scores `(m, seeds)`.
 
@@ -175,7 +176,7 @@ class SeedScores:
     class_table: Bool[np.ndarray, "n classes"] | None
     num_parallel: int
     execution: Execution
-    memory: Any = dataclasses.field(default_factory=_Memory, repr=False, compare=False)
+    memory: Any = dataclasses.field(default_factory=_Memory, repr=False)
 
     @property
     def num_rows(self) -> int:

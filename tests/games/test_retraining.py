@@ -329,3 +329,10 @@ def test_fingerprints_tell_data_keys_and_settings_apart(key, problem):
     ]
     assert make() == make()
     assert len({make(), *others}) == 7
+
+
+def test_a_game_of_trainings_can_be_hashed(key, problem):
+    game = retraining(key, *problem, RECIPE)
+    leaves, structure = jax.tree.flatten(game)
+    assert not leaves
+    assert hash(structure) == hash(jax.tree.structure(game))
