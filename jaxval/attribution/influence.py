@@ -35,12 +35,13 @@ from jaxval._checks import (
     same_length,
     train_and_valid,
 )
+from jaxval._targets import class_targets
 from jaxval.attribution.hessian import Problem, all_rows, each_query
 from jaxval.attribution.solvers import InverseFn, conjugate_gradient
 from jaxval.coalitions.game import Game, Rows
 from jaxval.execution.precision import float64, in_double
 from jaxval.games.analytic import additive
-from jaxval.training.losses import LossFn
+from jaxval.training.losses import LossFn, cross_entropy
 from jaxval.types import AnyArray, ApplyFn, Dataset, Points
 
 __all__ = [
@@ -96,7 +97,7 @@ def influences(
       params: Parameters at the minimum of the mean training loss (plus
         $\tfrac12 \lambda$ times their squared norm).
       loss: Loss with one entry per row, as in `training.losses`.
-      data: Training rows.
+      data: Training rows; classes in any spelling where the loss is `cross_entropy`.
       valid: Validation rows.
       damping: $\delta$, added to the Hessian's diagonal; 0 for strictly convex losses.
       inverse: Solver; `conjugate_gradient()` when left out, or `lissa(...)`.
@@ -254,7 +255,7 @@ def _problem(
     positive("damping", damping, zero=True)
     positive("penalty", penalty, zero=True)
     check(batch_size >= 1, f"batch_size must be at least 1; got {batch_size}.")
-    _check_data(apply_fn, params, data, valid)
+    data, valid = _checked(apply_fn, params, loss, data, valid)
     solve = conjugate_gradient() if inverse is None else inverse
     rows = map(jnp.asarray, (data.x, data.y, valid.x, valid.y))
     problem = Problem(apply_fn, loss, solve, batch_size)
@@ -270,13 +271,18 @@ def _check_solved(values, residual):
     )
 
 
-def _check_data(apply_fn, params, data, valid) -> None:
+def _checked(apply_fn, params, loss, data, valid) -> tuple[Dataset, Points]:
+    """The data, with class numbers where the loss wants classes."""
     train_and_valid(data, valid)
-    same_features(**{"data.y": data.y, "valid.y": valid.y})
     for leaf in jax.tree.leaves(params):
         finite("params", leaf)
     outputs = jax.eval_shape(apply_fn, params, jnp.asarray(valid.x[:1])).shape[1]
-    for name, labels in {"data.y": data.y, "valid.y": valid.y}.items():
+    targets = {"data.y": data.y, "valid.y": valid.y}
+    if loss is cross_entropy:
+        (y, y_valid), _ = class_targets(outputs, **targets)
+        return data._replace(y=y), valid._replace(y=y_valid)
+    same_features(**targets)
+    for name, labels in targets.items():
         labels = np.asarray(labels)
         # Whole numbers for several outputs are classes, which nothing else would check.
         if outputs < 2 or labels.ndim > 1 or labels.dtype.kind not in "iu":
@@ -286,6 +292,7 @@ def _check_data(apply_fn, params, data, valid) -> None:
             f"{name} must hold class numbers 0 to {outputs - 1}, one for each output "
             f"of the network; got {labels.min()} to {labels.max()}.",
         )
+    return data, valid
 
 
 def influence(

@@ -7,7 +7,7 @@ steps as the largest.
 
 import collections
 import dataclasses
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -186,7 +186,7 @@ class SeedScores:
     @property
     def fingerprint(self) -> str:
         """Hash of the data, the keys, and the settings that have a name."""
-        arrays, fn = self.run.args[0], self.run.func
+        arrays, fn = self.run.args[0], cast(TrainAndScore, self.run.func)
         recipe = fn.recipe
         settings = (
             self.seeds, self.empty_score, fn.reinitialise, recipe.batch_size,

@@ -131,8 +131,8 @@ def test_a_series_that_grows_is_an_error_before_it_overflows():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"y": np.arange(N) % 3}, "data.y must hold class numbers 0 to 1"),
-        ({"y_valid": np.full(40, -1)}, "valid.y must hold class numbers"),
+        ({"y": np.arange(N) % 3}, "must hold class numbers 0 to 1; got 2"),
+        ({"y_valid": np.full(40, -1)}, "valid.y must hold numbers 0, 1"),
         ({"y": np.zeros(5, int)}, "one row a sample"),
         ({"x": np.where(X > 2, np.nan, X)}, "data.x must be finite"),
         ({"x_valid": X_VALID[:0], "y_valid": np.zeros(0, int)}, "valid.y is empty"),
@@ -190,3 +190,15 @@ def test_equal_attributions_trace_nothing_again(solver):
             # The check of the outputs' shape is all that looks at the network again.
             assert seed == 0 or len(traces) - before <= 1
     assert once > 1
+
+
+def test_classes_come_in_any_spelling():
+    expected = solved().values
+    for spell in (lambda y: np.eye(2)[y], lambda y: np.array(["no", "yes"])[y]):
+        found = solved(y=spell(LABELS), y_valid=spell(LABELS[:40]))
+        np.testing.assert_array_equal(found.values, expected)
+    with pytest.raises(ValueError, match="data.y must hold class numbers 0 to 1, one"):
+        influence.influences(
+            logits, jnp.zeros((3, 2)), negative(cross_entropy),
+            DATA._replace(y=LABELS + 1), Points(X_VALID, LABELS[:40]), damping=0.1,
+        )  # fmt: skip
