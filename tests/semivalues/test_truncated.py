@@ -13,7 +13,7 @@ from jaxval.games.linear_models import logistic
 from jaxval.semivalues import Ends, run, stopping, truncated
 from jaxval.training import negative
 from jaxval.training.losses import cross_entropy
-from jaxval.types import Dataset
+from jaxval.types import Dataset, Points
 
 
 def saturating(n=12, *, fast=False, host=False):
@@ -120,7 +120,9 @@ def of_digits(n, **options):
     x, y = load_digits(return_X_y=True)
     chosen = np.random.default_rng(0).permutation(len(y))[: n + 60]
     x, y = x[chosen] / 16, y[chosen]
-    return logistic(Dataset(x[:n], y[:n], np.arange(n)), x[n:], y[n:], **options)
+    return logistic(
+        Dataset(x[:n], y[:n], np.arange(n)), Points(x[n:], y[n:]), **options
+    )
 
 
 SMOOTH = {"metric": negative(cross_entropy), "tolerance": 1e-9}
@@ -165,7 +167,9 @@ def test_walks_that_are_not_truncated_are_permutation_sampling(key):
 def test_data_shapleys_rules_under_one_name(key):
     x, y = load_digits(n_class=2, return_X_y=True)
     x, y = x[:60] / 16, y[:60]
-    game = convex.data_shapley(Dataset(x[:20], y[:20], np.arange(20)), x[20:], y[20:])
+    game = convex.data_shapley(
+        Dataset(x[:20], y[:20], np.arange(20)), Points(x[20:], y[20:])
+    )
     method = truncated.data_shapley(20, permutations=4)
     out = run(key, method, game, until=stopping.units(4), every=1)
     table = Game(20, jax.jit(game.score))
