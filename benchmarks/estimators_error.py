@@ -109,7 +109,12 @@ def estimates(functions, scores, start, keys):
 
 def errors(estimator, scores, truth):
     """RMSE over players and keys at the last step within each budget; NaN if none."""
-    fns = (estimator.sample, estimator.fold, estimator.estimate, estimator.calls)
+    fns = (
+        estimator.sample,
+        estimator.fold,
+        estimator.estimate,
+        estimator.num_evaluations,
+    )
     functions = tuple(partial(fn) for fn in fns)
     scores = float64(scores)
     with double():

@@ -127,6 +127,7 @@ def write(path, estimate, outcome):
 
 
 def value(options):
+    from jaxval.execution.options import Execution
     from jaxval.execution.parallel import device_mesh
     from jaxval.semivalues import permutation, run, stopping
 
@@ -150,6 +151,7 @@ def value(options):
         if options.die_after is not None and status.steps >= options.die_after:
             os.kill(os.getpid(), signal.SIGKILL)
 
+    mesh = device_mesh(options.devices) if options.devices > 1 else None
     cpu, begun = time.process_time(), time.perf_counter()
     outcome = run(
         jax.random.key(options.seed),
@@ -158,7 +160,7 @@ def value(options):
         until=stopping.units(options.permutations),
         every=options.every,
         checkpoint=checkpoint,
-        mesh=device_mesh(options.devices) if options.devices > 1 else None,
+        execution=Execution(mesh=mesh),
         progress=progress,
     )
     wall, cpu = time.perf_counter() - begun, time.process_time() - cpu

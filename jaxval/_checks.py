@@ -21,6 +21,7 @@ __all__ = [
     "same_features",
     "same_length",
     "symmetric",
+    "train_and_valid",
     "whole_number",
 ]
 
@@ -138,6 +139,28 @@ def same_features(**inputs: Any) -> None:
         f"{', '.join(inputs)} must have the same features, in the same order; got rows "
         f"of shapes {list(shapes.values())}.",
     )
+
+
+def train_and_valid(data: Any, valid: Any) -> int:
+    """Check training and validation samples, finite and of the same features.
+
+    Args:
+      data: Training samples, `Dataset`.
+      valid: Validation samples, `Points`; one row at least.
+
+    Returns:
+      Number of owners.
+    """
+    arrays = {
+        "data.x": data.x, "data.y": data.y, "valid.x": valid.x, "valid.y": valid.y
+    }  # fmt: skip
+    same_length(**{"data.x": data.x, "data.y": data.y, "data.owner": data.owner})
+    same_length(**{"valid.x": valid.x, "valid.y": valid.y})
+    check(len(valid.y) > 0, "valid.y is empty: there is nothing to score on.")
+    same_features(**{"data.x": data.x, "valid.x": valid.x})
+    for name, array in arrays.items():
+        finite(name, array)
+    return groups("data.owner", data.owner)
 
 
 def groups(name: str, owner: Any, *, at_least: int = 1) -> int:

@@ -30,6 +30,7 @@ from jaxval.types import Ends, Order
 __all__ = [
     "ends",
     "leave_one_out_scores",
+    "not_finite",
     "powerset_scores",
     "prefix_scores",
     "row_scores",
@@ -110,7 +111,7 @@ def prefix_scores(
         found = np.asarray(ask(jnp.asarray(order)), np.float64)
     bad = np.flatnonzero(~np.isfinite(found))
     if bad.size:
-        raise _not_finite(found[bad[0]], np.asarray(order)[: bad[0]].tolist(), bad.size)
+        raise not_finite(found[bad[0]], np.asarray(order)[: bad[0]].tolist(), bad.size)
     return found
 
 
@@ -172,7 +173,7 @@ def powerset_scores(
     bad = np.flatnonzero(~np.isfinite(found))
     if bad.size:
         members = np.flatnonzero(bad[0] >> np.arange(n) & 1).tolist()
-        raise _not_finite(found[bad[0]], members, bad.size)
+        raise not_finite(found[bad[0]], members, bad.size)
     return found
 
 
@@ -239,7 +240,7 @@ def row_scores(
             bad = np.flatnonzero(~np.isfinite(found).all(axis=1))
             if bad.size:
                 players = np.flatnonzero(some[bad[0]]).tolist()
-                raise _not_finite("not finite in some row", players, bad.size)
+                raise not_finite("not finite in some row", players, bad.size)
             parts.append(found if reduce is None else reduce(found))
     return parts if reduce is not None else np.concatenate(parts)
 
@@ -318,10 +319,17 @@ def _check_finite(found, masks) -> None:
     bad = np.flatnonzero(~np.isfinite(found))
     if bad.size:
         members = np.flatnonzero(masks[bad[0]]).tolist()
-        raise _not_finite(found[bad[0]], members, bad.size)
+        raise not_finite(found[bad[0]], members, bad.size)
 
 
-def _not_finite(value, members, count) -> ValueError:
+def not_finite(value: Any, members: list[int], count: int) -> ValueError:
+    """The error for a score that is no finite number.
+
+    Args:
+      value: Score that came.
+      members: Players of its coalition.
+      count: Coalitions with such a score.
+    """
     more = "" if count == 1 else f" ({count} coalitions in all)"
     return ValueError(
         f"the game's score must be finite; got {value} for the coalition of players "

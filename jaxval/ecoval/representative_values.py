@@ -111,7 +111,9 @@ def _sampled(make, per_point, progress) -> Semivalue:
         if n == 1:
             ends = queries.ends(game)
             worth = np.asarray([float(ends.full) - float(ends.empty)])
-            return ValueEstimate(worth, np.zeros(1), np.ones(1, int)), 2
+            return ValueEstimate(
+                worth, np.zeros(1), np.ones(1, int), np.full(1, np.inf)
+            ), 2
         until = stopping.units(max(2, math.ceil(per_point * n)))
         out = run(key, make(n), game, until=until, every=1, progress=progress)
         return out.estimate, int(out.num_evaluations)

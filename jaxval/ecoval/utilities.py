@@ -8,8 +8,8 @@ from jaxtyping import Float, Int, Num
 
 from jaxval._checks import positive
 from jaxval.coalitions.game import Game
-from jaxval.distributional import utilities as point_scores
-from jaxval.distributional.utilities import PointScores
+from jaxval.distributional import utilities as point_utilities
+from jaxval.distributional.point_scores import PointScores
 from jaxval.ecoval.pipeline import ClusterGame, Utility
 from jaxval.games import kernel_regression
 from jaxval.games import linear_models as convex
@@ -27,13 +27,13 @@ Fits at once wait for the slowest of them, and their logits should stay in the c
 
 
 def logistic(
-    valid: Points, *, strength: float = 1.0, tolerance: float = 1e-4
+    valid: Points, *, penalty: float = 1.0, tolerance: float = 1e-4
 ) -> Utility:
     """Validation accuracy of logistic regression, as in Data Shapley.
 
     Args:
       valid: embedded validation points and their classes.
-      strength: $C$, the inverse of the penalty.
+      penalty: Multiplier of half the squared norm of the weights.
       tolerance: of the solver.
 
     Returns:
@@ -52,9 +52,8 @@ def logistic(
         data = Dataset(np.asarray(x), np.asarray(y), np.arange(len(x)))
         return convex.logistic(
             data,
-            valid.x,
-            valid.y,
-            strength=strength,
+            Points(valid.x, valid.y),
+            penalty=penalty,
             tolerance=tolerance,
             batch_size=max(1, _ROWS_AT_ONCE // len(x)),
         )
@@ -135,11 +134,11 @@ def closed_form(
     def utility(x, y) -> Game:
         return cluster_game(Points(x, y), np.arange(len(x)), len(x))
 
-    rows = lambda part: (_with_constant(part.x), columns(part.y))
+    rows = lambda part: Points(_with_constant(part.x), columns(part.y))
 
     def scores(pool: Points, points: Points) -> PointScores:
         three = map(rows, (pool, points, valid))
-        return point_scores.ridge(*three, ridge=penalty, metric=metric)
+        return point_utilities.ridge(*three, penalty=penalty, metric=metric)
 
     return ClosedForm(utility, cluster_game, scores)
 

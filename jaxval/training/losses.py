@@ -130,10 +130,17 @@ def accuracy(outputs: Outputs, targets: Targets) -> PerRow:
       >>> accuracy(jnp.array([[0.0, 1.0], [2.0, 2.0]]), jnp.array([1, 0])).tolist()
       [1.0, 0.5]
     """
-    classes = _indicators(outputs, targets)
-    is_largest = outputs == jnp.max(outputs, axis=1, keepdims=True)
-    winners = is_largest.astype(outputs.dtype)
-    return jnp.sum(winners * classes, axis=1) / jnp.sum(winners, axis=1)
+    is_own = _indicators(outputs, targets) > 0
+    own = jnp.max(jnp.where(is_own, outputs, -jnp.inf), axis=1)
+    other = jnp.max(jnp.where(is_own, -jnp.inf, outputs), axis=1)
+    # An output is never compared with itself: the compiler may compute it twice, with
+    # another rounding, and then nothing would equal the largest. Equal outputs are
+    # counted only where both sides met.
+    level = jnp.where(is_own, own[:, None], other[:, None]) == outputs
+    count = lambda of: jnp.maximum(jnp.sum(level & of, axis=1), 1).astype(outputs.dtype)
+    share = count(is_own) / (count(is_own) + count(~is_own))
+    score = jnp.where(own == other, share, (own > other).astype(outputs.dtype))
+    return jnp.where(jnp.isnan(own) | jnp.isnan(other), jnp.nan, score)
 
 
 def margin(outputs: Outputs, targets: Targets) -> PerRow:

@@ -124,7 +124,12 @@ def _scored(config, table, maker, seed, weigh, context, update) -> Seed:
     progress = None if played.game.on_host else update
     values, worth, calls = _exact_values(played.game, weigh, progress)
     far = None if played.far is None else _exact_values(played.far, weigh, None)[0]
-    known = ValueEstimate(values, np.zeros_like(values), np.full(values.shape, calls))
+    known = ValueEstimate(
+        values,
+        np.zeros_like(values),
+        np.full(values.shape, calls),
+        np.full(values.shape, np.inf),
+    )
     return Seed(_exact_outcome(known, calls), far, worth)
 
 

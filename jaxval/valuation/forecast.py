@@ -69,7 +69,9 @@ def calls_of(estimator: Estimator, num_players: int, units: int) -> int:
         ends = Ends(jnp.float64(0.0), jnp.float64(num_players))
         state = estimator.step(jax.random.key(0), estimator.init(ends), free, ends)
         counts = np.asarray(estimator.estimate(state).counts)
-        return int(estimator.calls(state)) * math.ceil(units / max(1, counts.max()))
+        return int(estimator.num_evaluations(state)) * math.ceil(
+            units / max(1, counts.max())
+        )
 
 
 def seconds_of_a_score(game: Game, *, ordered: bool) -> float:

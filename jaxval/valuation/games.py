@@ -10,6 +10,7 @@ import optax
 from jaxval import models
 from jaxval.coalitions.game import Game
 from jaxval.datasets.tabular.table import CLASSIFICATION, Table
+from jaxval.execution.options import Execution
 from jaxval.games import analytic, davinz, knn, retraining
 from jaxval.games import at_initialisation as untrained
 from jaxval.games import linear_models as convex
@@ -183,7 +184,7 @@ def _knn(key, config, table, limit) -> Maker:
 def _logistic(key, config, table, limit) -> Maker:
     del key, limit
     _classes_only(config, table)
-    game = convex.logistic(_flat(table), _flat_valid(table), table.y_valid)
+    game = convex.logistic(_flat(table), Points(_flat_valid(table), table.y_valid))
     text = "logistic regression"
     return Maker(
         lambda seed, progress: Played(game), 1, text, _unit(table), max_exact=10
@@ -197,7 +198,7 @@ def _ridge(key, config, table, limit) -> Maker:
             f"--game ridge is for a regression, and the target of {config.data} has "
             f"{len(table.class_names)} classes; take logistic, or --task regression."
         )
-    game = convex.ridge(_flat(table), _flat_valid(table), table.y_valid)
+    game = convex.ridge(_flat(table), Points(_flat_valid(table), table.y_valid))
     text = "ridge regression"
     return Maker(
         lambda seed, progress: Played(game), 1, text, _unit(table), max_exact=12
@@ -221,8 +222,9 @@ def _retraining(key, config, table, limit) -> Maker:
 
     def make(key, progress):
         game = retraining.retraining(
-            key, table.dataset, table.x_valid, table.y_valid, trained, recipe,
-            metric=metric, memory=limit if asked else None, progress=progress,
+            key, table.dataset, Points(table.x_valid, table.y_valid), trained, recipe,
+            metric=metric,
+            execution=Execution(memory=limit if asked else None, progress=progress),
         )  # fmt: skip
         return Played(game)
 

@@ -293,7 +293,9 @@ def test_players_must_match(key):
 
 def test_a_score_that_is_not_finite_stops_the_run(key):
     game = Game(4, lambda mask: jnp.where(mask.sum() == 2, jnp.nan, 1.0))
-    with pytest.raises(ValueError, match="steps 0 to 15"):
+    with pytest.raises(
+        ValueError, match=r"finite; got nan for the coalition of players \["
+    ):
         run(key, permutation.permutation_sampling(4), game, until=stopping.units(1))
 
 

@@ -58,6 +58,24 @@ def test_accuracy_shares_ties():
     assert np.isnan(losses.accuracy(outputs * jnp.nan, jnp.array([0, 2, 1]))).all()
 
 
+def test_accuracy_survives_outputs_that_are_computed_twice():
+    """Fused into what makes the outputs, a maximum may be rounded unlike its entry."""
+    rng = np.random.default_rng(0)
+    base, a = rng.normal(size=(50, 3)), rng.normal(size=(4, 50))
+    b = rng.normal(size=(4, 3))
+    labels = rng.integers(0, 3, 50)
+
+    @jax.jit
+    def fused(base, a, b):
+        one = lambda a, b: losses.accuracy(base + a[:, None] * b[None, :], labels)
+        return jax.vmap(one)(a, b)
+
+    with double():
+        found = fused(*map(jnp.asarray, (base, a, b)))
+    outputs = base + a[:, :, None] * b[:, None, :]
+    np.testing.assert_array_equal(found, outputs.argmax(-1) == labels)
+
+
 @pytest.mark.parametrize("hits", [842, 1, 999])
 def test_accuracy_is_as_precise_as_the_outputs(hits):
     labels = (np.arange(1000) >= hits).astype(int)

@@ -15,6 +15,7 @@ from jaxtyping import Float
 
 from jaxval import models
 from jaxval.attribution import influence as influences
+from jaxval.attribution.solvers import conjugate_gradient
 from jaxval.coalitions.game import Game
 from jaxval.experiments.parts.truth import Dealt, recipe_of
 from jaxval.games import at_initialisation as untrained
@@ -114,12 +115,11 @@ def _influence(key, split, config):
     each = influences.influences(
         as_matrix_products(models.apply_fn(models.cnn(width=config.width))),
         params,
-        lambda outputs, y: cross_entropy(outputs[None], y[None])[0],
+        cross_entropy,
         split.data,
-        split.x_valid,
-        split.y_valid,
+        Points(split.x_valid, split.y_valid),
         damping=_DAMPING,
-        inverse=influences.conjugate_gradient(max_steps=20),
+        inverse=conjugate_gradient(max_steps=20),
     )
     return {"influence functions": influences.influence(each, split.data.owner)}
 

@@ -1,8 +1,9 @@
 """The valuations that the `ecoval` experiment compares, and what each one costs."""
 
 import functools
+import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -16,6 +17,7 @@ from jaxval.ecoval import leave_cluster_out, utilities
 from jaxval.experiments.parts.deals import Draw
 from jaxval.runner.machine import timed
 from jaxval.semivalues import exact
+from jaxval.semivalues.runs import run
 from jaxval.types import Points, ValueEstimate
 
 __all__ = [
@@ -207,16 +209,20 @@ def _preferences(parts):
 
 def _distributional(key, given, effort, progress) -> ValueEstimate:
     draw, n = given.draw, len(given.draw.points.x)
+    scores: Any
     if given.cluster_game is None:
         scores = point_scores.logistic(draw.pool, draw.points, draw.valid)
     else:
         closed = utilities.closed_form(draw.valid, given.classes)
         scores = closed.point_scores(draw.pool, draw.points)
-    estimator = distributional.distributional_shapley(scores, len(draw.pool.x), n, n)
+    estimator = distributional.distributional_shapley(len(draw.pool.x), n, n)
     say = functools.partial(progress, status="Distributional Shapley")
-    return distributional.run(
-        key, estimator, effort.iterations, progress=lambda a, b: say(a, b)
-    )
+    total = effort.iterations
+    outcome = run(
+        key, estimator, scores, until=distributional.iterations(total, n, n),
+        every=math.gcd(total, 10), progress=lambda status: say(status.steps, total),
+    )  # fmt: skip
+    return outcome.estimate
 
 
 def _class_means(

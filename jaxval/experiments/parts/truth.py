@@ -12,10 +12,11 @@ from jaxtyping import Float, Int, Num
 
 from jaxval.coalitions import masks
 from jaxval.evaluation import pearson, spearman, split_half_reliability
+from jaxval.execution.options import Execution
 from jaxval.games.retraining import seed_scores
 from jaxval.reporting import Column, Table
 from jaxval.training import Recipe, from_module, until_settled
-from jaxval.types import Dataset, PRNGKey
+from jaxval.types import Dataset, Points, PRNGKey
 
 __all__ = [
     "Dealt",
@@ -83,12 +84,11 @@ def retrained_leave_one_out(
     scores = seed_scores(
         key,
         split.data,
-        split.x_valid,
-        split.y_valid,
+        Points(split.x_valid, split.y_valid),
         from_module(module, split.data.x),
         recipe,
         seeds=seeds,
-        progress=progress,
+        execution=Execution(progress=progress),
     )(np.asarray(masks.leave_one_out(split.data.num_owners)))
     return (scores[:1] - scores[1:]).T.astype(np.float64)
 
