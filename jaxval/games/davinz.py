@@ -26,7 +26,8 @@ from jaxtyping import Array, Float, Int, Num
 
 from jaxval._checks import check, positive
 from jaxval.coalitions import queries
-from jaxval.coalitions.game import Game, combine
+from jaxval.coalitions.algebra import combine
+from jaxval.coalitions.game import Game
 from jaxval.execution.precision import float64, in_double
 from jaxval.games.complexity import (
     RegulariserWarning,
