@@ -109,15 +109,13 @@ def test_a_run_ends_at_any_count_of_units(name, key):
 @pytest.mark.parametrize("name", ["permutation_sampling", "msr", "kernel_shap", "tmc"])
 def test_resumed_to_the_bit_whatever_the_steps_per_round(name, key, tmp_path):
     method, path = METHODS[name](N), tmp_path / "run.npz"
-    whole = run(key, method, traced(), until=after(40))
+    whole = run(key, method, traced(), until=after(40), every=8)
     for steps, every in ((1, 1), (7, 3), (20, 16), (40, 5)):
         part = run(
             key, method, traced(), until=after(steps), every=every, checkpoint=path
         )
-    more = 40 - part.steps
-    assert more <= 0
-    parts = run(key, method, traced(), until=after(part.steps))
-    same(part.state, parts.state) if part.steps != 40 else same(part.state, whole.state)
+    assert part.steps == whole.steps == 40
+    same(part.state, whole.state)
 
 
 @pytest.mark.parametrize("every", [1, 3, 7, 40])
@@ -173,12 +171,10 @@ def test_a_time_limit_stops_between_two_evaluations(key, tmp_path):
     path = tmp_path / "run.npz"
     method = tmc(N, permutations=1, patience=N + 1)
     out = run(key, method, game, until=rule, checkpoint=path, save_seconds=60)
-    assert out.seconds < 0.8
-    before = len(asked)
     again = run(key, method, game, until=after(out.steps + 1), checkpoint=path)
     assert again.steps == out.steps + 1
-    # 11 evaluations per order: those of the unfinished one were kept.
-    assert len(asked) - before == 2 + 11 * again.steps - (before - 2)
+    # Twice the endpoints, 11 evaluations per order: the unfinished one was kept.
+    assert len(asked) == 4 + 11 * again.steps
 
 
 CTRL_C = """
@@ -215,8 +211,7 @@ def test_ctrl_c_ends_a_run_at_once_with_a_checkpoint(tmp_path):
 
 def test_a_small_game_that_cannot_be_learnt_better_ends_exact(key):
     game = Game(3, lambda mask: (mask.sum() >= 2) * 1.0)
-    never = stopping.ranks_stable()
-    out = run(key, kernel_shap(3), game, until=never)
+    out = run(key, kernel_shap(3), game, until=lambda status: False)
     assert out.exact
     np.testing.assert_allclose(out.values, exact.values(game).values, rtol=1e-12)
     assert (out.stderr == 0).all()
@@ -276,10 +271,8 @@ def test_units_that_agree_get_the_rule_of_three_or_nothing():
 
 
 def test_a_state_that_never_decided_is_not_surely_worth_nothing(key):
-    # The last player decides in one order of 132 only.
-    game = Game(N, lambda mask: (mask[:-1].sum() >= 11 - (mask[-1] * 1)) * 1.0)
-    votes = np.array([9, 9, 8, 8, 7, 7, 6, 6, 5, 5, 4, 1])
-    game = Game(N, Partial(weighted_majority, float64(votes)))
+    # Player 0 adds something in one order of 1,980 only.
+    game = Game(N, rarely)
     truth = np.asarray(exact.values(game).values)
     out = run(key, permutation_sampling(N), game, until=stopping.units(48))
     low, high = intervals.student(out.estimate)
@@ -290,8 +283,10 @@ def test_a_state_that_never_decided_is_not_surely_worth_nothing(key):
     assert (confidence[:, silent] < 1).all()
 
 
-def weighted_majority(votes, mask):
-    return (votes @ mask.astype(votes.dtype) > votes.sum() / 2) * 1.0
+def rarely(mask):
+    others = mask[1:]
+    met = mask[0] & others[:3].all() & ~others[3:].any()
+    return others.sum() + met * 1.0
 
 
 @pytest.mark.xfail(strict=True, reason="the estimators' issue")
