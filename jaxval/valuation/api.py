@@ -36,8 +36,8 @@ def value(data: Any, **settings: Any) -> Valuation:
         `y` and `owner` would be.
       **settings: Fields of `Settings`. `target` names the column to predict, `owner`
         the one that says who contributed a row; `valid` is a fraction of the rows, a
-        table like `data`, or `Points`; `game`, `semivalue` and `estimator` say how coalitions
-        are scored, weighed and chosen.
+        table like `data`, or `Points`; `game`, `semivalue` and `estimator` say how
+        coalitions are scored, weighed and chosen.
 
     Returns:
       Values with standard errors and ranks, in units of the game's score.
