@@ -192,6 +192,7 @@ def _message(error: Exception) -> str | None:
 def _say(line: str) -> None:
     console = rich.console.Console(stderr=True, highlight=False)
     style = "bold red" if line.startswith("error") else None
+    line = " ".join(line.splitlines())
     console.print(line, markup=False, soft_wrap=True, style=style)
 
 
@@ -225,6 +226,8 @@ def _print_list(entries: Entries, prog: str) -> None:
     out = rich.console.Console(highlight=False)
     table = rich.table.Table(box=None, show_header=False, padding=(0, 2))
     for name, module in entries.items():
+        if importlib.util.find_spec(module) is None:
+            continue
         table.add_row(f"[bold]{name.replace('_', '-')}[/bold]", _line_about(module))
     out.print(f"usage: {prog} NAME [options]\n", markup=False)
     out.print(table)

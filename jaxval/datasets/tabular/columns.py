@@ -15,6 +15,7 @@ __all__ = [
     "Categorical",
     "Column",
     "Numeric",
+    "check_scale",
     "encode",
     "fit_column",
     "is_numeric",
@@ -28,6 +29,11 @@ MISSING_LEVEL = "missing"
 _MOSTLY = 0.9
 _MAX_LEVELS = 100
 _FEW_LEVELS = 10
+_LARGEST = 1e100
+"""Sums of squares of larger numbers overflow."""
+
+_FARTHEST = 1e15
+"""Standard deviations from the training rows beyond which single precision fails."""
 
 
 class Numeric(NamedTuple):
@@ -45,7 +51,9 @@ class Numeric(NamedTuple):
     def __call__(self, cells: Cells) -> tuple[np.ndarray, int]:
         """The feature, and how many cells had no place in it: none."""
         values = numbers(cells, self.name, "a feature of the training rows")
-        return ((values - self.mean) / self.std)[:, None], 0
+        scaled = (values - self.mean) / self.std
+        check_scale(cells, self.name, scaled)
+        return scaled[:, None], 0
 
 
 class Categorical(NamedTuple):
@@ -127,11 +135,29 @@ def numbers(cells: Cells, name: str, role: str) -> np.ndarray:
     """A column as finite numbers; the message of the error names the cell."""
     column = cells.column(name, role)
     values = column.numbers
-    bad = np.flatnonzero(~np.isfinite(values))
+    bad = np.flatnonzero(~(np.abs(values) <= _LARGEST))
     if not bad.size:
         return values
     row = int(bad[0])
     raise DataError(f"{cells.at(row, name)} {_complaint(column.raw(row))}{_more(bad)}")
+
+
+def check_scale(cells: Cells, name: str, scaled: np.ndarray) -> None:
+    """Check that no cell is too far from the training rows for single precision.
+
+    Args:
+      cells: Rows that are encoded.
+      name: Name of the column.
+      scaled: Its numbers in units of the spread of the training rows.
+    """
+    bad = np.flatnonzero(np.abs(scaled) > _FARTHEST)
+    if bad.size:
+        row = int(bad[0])
+        raise DataError(
+            f"{cells.at(row, name)} is {cells.columns[name].raw(row)}, too far from the "
+            "training rows to be compared with them. Correct it, or leave the row out."
+            f"{_more(bad)}"
+        )
 
 
 def labels(cells: Cells, name: str, role: str) -> np.ndarray:
@@ -192,6 +218,8 @@ def _complaint(cell: str | float) -> str:
         what = "is empty" if cell == "" else f"is missing ({cell!r})"
     elif isinstance(cell, str) and np.isnan(to_number(cell)):
         return f"is {cell!r}, not a number."
+    elif np.isfinite(float(cell)):
+        return f"is {cell}, too large to compute with. Rescale the column."
     else:
         what = f"is {cell}, not a finite number"
     return f"{what}. Fill it in, leave the row out, or leave the column out (drop)."

@@ -12,6 +12,7 @@ from jaxval.datasets._arrays import require
 from jaxval.datasets.tabular.cells import Cells
 from jaxval.datasets.tabular.columns import (
     Column,
+    check_scale,
     encode,
     fit_column,
     labels,
@@ -61,7 +62,9 @@ class Coder:
         if self.task == REGRESSION:
             low, high = self.target_range
             values = numbers(cells, self.target, "the target")
-            return ((values - low) / (high - low)).astype(np.float32)
+            scaled = (values - low) / (high - low)
+            check_scale(cells, self.target, scaled)
+            return scaled.astype(np.float32)
         words = labels(cells, self.target, "the target")
         number = {name: i for i, name in enumerate(self.classes)}
         unseen = sorted(set(words.tolist()) - set(number))
