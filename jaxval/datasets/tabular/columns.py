@@ -154,9 +154,9 @@ def check_scale(cells: Cells, name: str, scaled: np.ndarray) -> None:
     if bad.size:
         row = int(bad[0])
         raise DataError(
-            f"{cells.at(row, name)} is {cells.columns[name].raw(row)}, too far from the "
-            "training rows to be compared with them. Correct it, or leave the row out."
-            f"{_more(bad)}"
+            f"{cells.at(row, name)} is {cells.columns[name].raw(row)}, too far from "
+            "the training rows to be compared with them. Correct it, or leave the row "
+            f"out.{_more(bad)}"
         )
 
 

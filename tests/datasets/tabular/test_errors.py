@@ -1,4 +1,4 @@
-"""Every way in which a person's table can be unusable, and the line that says so."""
+"""Every way in which a table can be unusable, and the line that says so."""
 
 import numpy as np
 import pytest
