@@ -52,9 +52,9 @@ def folder_of(root: pathlib.Path, name: str, config: Any) -> pathlib.Path:
     """Where the results of one configuration go, whatever they turn out to be.
 
     Args:
-      root: the folder of all results.
-      name: the experiment.
-      config: its configuration, which alone decides the last part of the path.
+      root: Folder of all results.
+      name: Name of the experiment.
+      config: Configuration, which alone decides the last part of the path.
     """
     text = json.dumps(plain(config), sort_keys=True)
     return root / name / hashlib.sha256(text.encode()).hexdigest()[:10]
@@ -77,10 +77,10 @@ def save(
     """Write everything to `folder`, replacing what an earlier run left there.
 
     Args:
-      folder: as of `folder_of`.
-      config: written to `config.json`.
-      result: its tables, arrays and picture.
-      metrics: written to `metrics.json`.
+      folder: Folder to write, as of `folder_of`.
+      config: Configuration, written to `config.json`.
+      result: Tables, arrays and picture.
+      metrics: Numbers and texts, written to `metrics.json`.
 
     Returns:
       The names of the files written.
