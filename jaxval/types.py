@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, Num
 
 __all__ = [
+    "AnyArray",
     "ApplyFn",
     "Dataset",
     "Ends",
@@ -28,6 +29,9 @@ __all__ = [
     "Split",
     "ValueEstimate",
 ]
+
+AnyArray = Array | np.ndarray
+"""An array of JAX or of NumPy, as in `Float[AnyArray, "n d"]`."""
 
 PRNGKey = Key[Array, ""]
 Scalar = Float[Array, ""]

@@ -10,6 +10,7 @@ from jaxval._checks import check, groups, same_length
 from jaxval.ecoval.allocation import FULL, Terms
 from jaxval.ecoval.pipeline import Fitted, values
 from jaxval.ecoval.unseen import unseen_values
+from jaxval.evaluation import bootstrap_stderr
 from jaxval.types import Points, PRNGKey, ValueEstimate
 
 __all__ = ["bootstrap", "owner_sums"]
@@ -79,7 +80,7 @@ def bootstrap(
         found.append(np.asarray(unseen_values(again, points, terms=terms).values))
     return ValueEstimate(
         np.asarray(values(original, terms).values),
-        np.std(found, axis=0, ddof=1),
+        bootstrap_stderr(np.stack(found)),
         np.full(len(points.x), num_resamples),
     )
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from jaxval import ecoval, evaluation
 from jaxval.distributional import regressions as value_models
-from jaxval.evaluation.curves import steps_of
+from jaxval.evaluation.curves import even_steps
 from jaxval.experiments.parts import deals as ecoval_data
 from jaxval.experiments.parts import point_methods as ecoval_methods
 from jaxval.experiments.parts.curves import Drawn, report
@@ -141,12 +141,14 @@ def _draw(key, config: Config, known: ecoval_data.Material, update) -> Drawn:
 
 
 def _curves(key, num_steps, update, kind, game, values, ties):
-    """A curve for each method; where it has no tie break of its own, chance decides."""
-    found = {}
-    for place, (name, mine) in enumerate(values.items()):
-        chance = jax.random.uniform(jax.random.fold_in(key, place), mine.shape)
-        tie = ties.get(name, np.asarray(chance))
-        steps = steps_of(len(mine), num_steps)
-        found[name] = kind(game, mine, tie_break=tie, steps=steps)
-        update(place + 1, len(values), f"retraining along {len(mine)} points")
-    return found
+    """A curve for each method; chance decides among what is tied in all else."""
+    curves = {}
+    for place, (name, own) in enumerate(values.items()):
+        chance = jax.random.uniform(jax.random.fold_in(key, place), own.shape)
+        preference = ties.get(name, np.zeros(len(own)))
+        tie_break = np.empty(len(own))
+        tie_break[np.lexsort((np.asarray(chance), preference))] = np.arange(len(own))
+        steps = even_steps(len(own), num_steps)
+        curves[name] = kind(game, own, tie_break=tie_break, steps=steps)
+        update(place + 1, len(values), f"retraining along {len(own)} points")
+    return curves

@@ -190,7 +190,7 @@ def _report(config, split, values, draws, seconds) -> Result:
             "seconds": seconds,
         },
         sentences=(
-            _judgement(config, trust[0].half, trust[0].whole),
+            _judgement(config, trust[0].half, trust[0].full),
             f"Between {draws.shape[1]} contributors chance alone correlates at 0 ± "
             f"{1 / np.sqrt(draws.shape[1] - 1):.2f}.",
         ),

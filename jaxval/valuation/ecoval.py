@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from jaxval import ecoval
 from jaxval.datasets.tabular.table import Table as Data
+from jaxval.evaluation import bootstrap_stderr, mean_and_stderr
 from jaxval.games import at_initialisation as untrained
 from jaxval.games import davinz
 from jaxval.games.kernel_regression import (
@@ -48,14 +49,12 @@ class _Values(NamedTuple):
     @property
     def stderr(self) -> Float[np.ndarray, " n"]:
         """By the bootstrap: of other rows and another run of the method alike."""
-        return self.resamples.std(0, ddof=1)
+        return bootstrap_stderr(self.resamples)
 
     @property
     def noise(self) -> Float[np.ndarray, " n"]:
         """What of that is the method's own: of the mean of fits to the same rows."""
-        if len(self.fits) < 2:
-            return np.full(self.fits.shape[1], np.nan)
-        return self.fits.std(0, ddof=1) / np.sqrt(len(self.fits))
+        return mean_and_stderr(self.fits)[1]
 
     def of_owners(self, owner: np.ndarray) -> "_Values":
         """The sums over each owner's rows."""

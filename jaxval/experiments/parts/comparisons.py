@@ -7,24 +7,13 @@ from jaxtyping import Float
 from scipy import stats
 
 from jaxval import evaluation
+from jaxval.evaluation import mean_and_error
 
-__all__ = ["MIN_DRAWS", "leads", "mean_and_error", "told_apart", "verdict"]
+__all__ = ["MIN_DRAWS", "leads", "told_apart", "verdict"]
 
 MIN_DRAWS = 5
 """With fewer draws nobody is called better: with 3, a t of 4.3 comes by chance once in
 20 comparisons, and their own spread is hardly known."""
-
-
-def mean_and_error(numbers) -> tuple[float, float]:
-    """The mean and its standard error; NaN for one number.
-
-    Example:
-      >>> mean_and_error([1.0, 3.0])
-      (2.0, 1.0)
-    """
-    numbers = np.array(list(numbers), float)
-    error = numbers.std(ddof=1) / np.sqrt(len(numbers)) if len(numbers) > 1 else np.nan
-    return float(numbers.mean()), float(error)
 
 
 def leads(drawn, kind: str, one: str, other: str) -> Float[np.ndarray, " draws"]:

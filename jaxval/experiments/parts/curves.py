@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxval import ecoval, evaluation
-from jaxval.evaluation import Curve
-from jaxval.experiments.parts.comparisons import leads, mean_and_error, verdict
+from jaxval.evaluation import Curve, mean_and_error
+from jaxval.experiments.parts.comparisons import leads, verdict
 from jaxval.experiments.parts.deals import Material
 from jaxval.experiments.parts.point_methods import VARIANTS, Valued
 from jaxval.reporting.plots import COLOURS
@@ -202,7 +202,9 @@ def _sentences(config, known, drawn) -> tuple[str, ...]:
         verdict(drawn, "removal", "removing valued points"),
         verdict(drawn, "unseen", "removing unseen points"),
     ]
-    near = np.mean([evaluation.near_ties(*d.valued.tmc[:2]) for d in drawn])
+    near = np.mean(
+        [evaluation.num_unresolved_neighbours(*d.valued.tmc[:2]) for d in drawn]
+    )
     reliable = np.mean([_reliability(d.valued) for d in drawn])
     said.append(
         f"Of TMC Shapley's {known.sizes.points - 1} pairs of neighbours, {near:.0f} "
