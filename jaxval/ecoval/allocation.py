@@ -31,6 +31,7 @@ from jaxtyping import Array, Bool, Float, Int, Num
 
 from jaxval.ecoval.share_rules import ShareRule, equal_where_unsafe
 from jaxval.execution.precision import in_double
+from jaxval.types import AnyArray
 
 __all__ = [
     "FULL",
@@ -68,9 +69,9 @@ class Members(NamedTuple):
       cluster: the cluster, 0 to C-1, of each.
     """
 
-    q: Num[Array, " n"]
-    d: Num[Array, " n"]
-    cluster: Int[Array, " n"]
+    q: Num[AnyArray, " n"]
+    d: Num[AnyArray, " n"]
+    cluster: Int[AnyArray, " n"]
 
 
 class Hazards(NamedTuple):
@@ -124,11 +125,11 @@ class Allocation(NamedTuple):
 
 @in_double
 def adjust(
-    v_c: Num[Array, " clusters"],
-    n_c: Num[Array, " clusters"],
-    q: Num[Array, " n"],
-    d: Num[Array, " n"],
-    cluster: Int[Array, " n"],
+    v_c: Num[AnyArray, " clusters"],
+    n_c: Num[AnyArray, " clusters"],
+    q: Num[AnyArray, " n"],
+    d: Num[AnyArray, " n"],
+    cluster: Int[AnyArray, " n"],
     *,
     terms: Terms = FULL,
     share_rule: ShareRule = equal_where_unsafe,
@@ -168,7 +169,7 @@ def adjust(
 
 @in_double
 def allocate(
-    v_c: Num[Array, " clusters"],
+    v_c: Num[AnyArray, " clusters"],
     points: Members,
     reference: Members | None = None,
     *,
@@ -224,6 +225,7 @@ _WITHIN = 1e-9
 
 def _allocate(v_c, n_c, points, reference, terms, share_rule) -> Allocation:
     v_c, n_c = jnp.asarray(v_c, jnp.float64), jnp.asarray(n_c, jnp.float64)
+    points, reference = _in_double(points), _in_double(reference)
     present = n_c > 0
     each = jnp.where(present, v_c / jnp.where(present, n_c, 1.0), 0.0)
     alpha, beta, theirs, unsafe, zero = _shares(points, reference, n_c, share_rule)
@@ -267,8 +269,8 @@ def _shares(points, reference, n_c, share_rule):
     count = len(points.q)
     both = Members(
         *(
-            jnp.concatenate([jnp.asarray(mine), jnp.asarray(theirs)])
-            for mine, theirs in zip(points, reference, strict=True)
+            jnp.concatenate([own, others])
+            for own, others in zip(points, reference, strict=True)
         )
     )
     alpha, unsafe = share_rule(
@@ -280,27 +282,29 @@ def _shares(points, reference, n_c, share_rule):
 
 
 def _distance_shares(points, reference, n_c):
-    d, known = (part.d.astype(jnp.float64) for part in (points, reference))
-    total = _per_cluster(known, reference.cluster, len(n_c))
+    total = _per_cluster(reference.d, reference.cluster, len(n_c))
     # Identical points lie off their mean by rounding errors, which are no distances.
-    zero = total <= _ROUNDING * n_c * jnp.max(known, initial=0.0)
-    share = d / jnp.where(zero, 1.0, total)[points.cluster]
+    zero = total <= _ROUNDING * n_c * jnp.max(reference.d, initial=0.0)
+    share = points.d / jnp.where(zero, 1.0, total)[points.cluster]
     equal = 1.0 / jnp.maximum(n_c, 1.0)
     return jnp.where(zero[points.cluster], equal[points.cluster], share), zero
 
 
 def _range(share, cluster, n_c):
-    low = jax.ops.segment_min(share, cluster, len(n_c))
-    high = jax.ops.segment_max(share, cluster, len(n_c))
-    present = n_c > 0
-    low, high = jnp.where(present, low, 0.0), jnp.where(present, high, 1.0)
-    return jnp.minimum(low, 0.0), jnp.maximum(high, 1.0)
+    # From 0 and 1 on, so that clusters without members meet no infinity on the way.
+    low, high = jnp.zeros_like(n_c), jnp.ones_like(n_c)
+    return low.at[cluster].min(share), high.at[cluster].max(share)
 
 
 def _held(share, low, high):
     room = _WITHIN * (high - low)
     moved = (share < low - room) | (share > high + room)
     return jnp.clip(share, low, high), moved
+
+
+def _in_double(members: Members) -> Members:
+    q, d = (jnp.asarray(part, jnp.float64) for part in members[:2])
+    return Members(q, d, jnp.asarray(members.cluster, jnp.int32))
 
 
 def _per_cluster(x, cluster, clusters):

@@ -17,6 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Num
 
+from jaxval.types import AnyArray
+
 __all__ = [
     "ShareRule",
     "absolute",
@@ -34,11 +36,11 @@ class ShareRule(Protocol):
 
     def __call__(
         self,
-        q: Num[Array, " m"],
-        cluster: Int[Array, " m"],
-        reference_q: Num[Array, " n"],
-        reference_cluster: Int[Array, " n"],
-        n_c: Num[Array, " clusters"],
+        q: Num[AnyArray, " m"],
+        cluster: Int[AnyArray, " m"],
+        reference_q: Num[AnyArray, " n"],
+        reference_cluster: Int[AnyArray, " n"],
+        n_c: Num[AnyArray, " clusters"],
     ) -> tuple[Float[Array, " m"], Bool[Array, " clusters"]]:
         """The share of each point, and which clusters are unsafe.
 
@@ -107,7 +109,9 @@ def shifted(q, cluster, reference_q, reference_cluster, n_c):
     References:
       This library's; Tarun et al., *EcoVal*, KDD 2024, Eq. 15 leaves the case open.
     """
-    low = jax.ops.segment_min(reference_q, reference_cluster, len(n_c))
+    highest = jnp.max(jnp.asarray(reference_q), initial=0.0)
+    # From a finite number on, so that clusters without members meet no infinity.
+    low = jnp.full(len(n_c), highest).at[reference_cluster].min(reference_q)
     low = jnp.where(n_c > 0, low, 0.0)
     unsafe = _unsafe(reference_q, reference_cluster, n_c)
     move = jnp.where(unsafe, low, 0.0)
@@ -199,4 +203,4 @@ def _sum(x, cluster, n_c):
 
 
 def _equal(n_c):
-    return 1.0 / jnp.maximum(n_c, 1)
+    return 1.0 / jnp.maximum(jnp.asarray(n_c, float), 1.0)
