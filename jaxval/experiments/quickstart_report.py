@@ -11,7 +11,7 @@ from jaxval.evaluation.ranking import beats_next, ranks
 from jaxval.evaluation.replicates import mean_and_stderr
 from jaxval.experiments.parts import truth as ground_truth
 from jaxval.reporting import Column, Table, bar_chart
-from jaxval.reporting.plots import COLOURS, bars, grouped_bars
+from jaxval.reporting.plots import COLOURS, NEUTRAL, bars, grouped_bars
 from jaxval.runner.contract import Result
 from jaxval.semivalues import exact, weights
 
@@ -210,7 +210,7 @@ def _draw(figure, names, values, check) -> None:
         right.remove()
         return
     methods, _, found = (column.values for column in check.columns[:3])
-    colours = [*COLOURS[:2], *[COLOURS[5]] * (len(methods) - 3), COLOURS[2]]
+    colours = [*COLOURS[:2], *[NEUTRAL] * (len(methods) - 3), COLOURS[2]]
     bars(
         right,
         [method.replace(", ", ",\n") for method in methods],
