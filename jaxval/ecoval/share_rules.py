@@ -45,11 +45,11 @@ class ShareRule(Protocol):
         """The share of each point, and which clusters are unsafe.
 
         Args:
-          q: predicted values of the points to be valued.
-          cluster: of each of them.
-          reference_q: predicted values of the members that the sums are taken over.
-          reference_cluster: of each of these.
-          n_c: members of each cluster.
+          q: Predicted values of the points to be valued.
+          cluster: Cluster of each of these points.
+          reference_q: Predicted values of the members that the sums are taken over.
+          reference_cluster: Cluster of each of these members.
+          n_c: Number of members of each cluster.
 
         Returns:
           A share for each point, that of a member when its $Q$ is a member's; and for
@@ -115,7 +115,7 @@ def shifted(q, cluster, reference_q, reference_cluster, n_c):
     low = jnp.where(n_c > 0, low, 0.0)
     unsafe = _unsafe(reference_q, reference_cluster, n_c)
     move = jnp.where(unsafe, low, 0.0)
-    # A point that came later may lie below every member.
+    # An unseen point may lie below every member.
     keep = lambda x, c: jnp.where(unsafe[c], jnp.maximum(x - move[c], 0.0), x)
     return _normalised(keep, q, cluster, reference_q, reference_cluster, n_c), unsafe
 
@@ -140,7 +140,7 @@ def softplus(q, cluster, reference_q, reference_cluster, n_c):
 
 
 def absolute(q, cluster, reference_q, reference_cluster, n_c):
-    """$|Q_j|$ for $Q_j$: never explodes, and takes harm for worth.
+    """$|Q_j|$ for $Q_j$: never explodes, and takes a negative value for a positive one.
 
     Example:
       >>> q, c = np.array([2.0, -1.0, -1.0]), np.zeros(3, int)

@@ -41,7 +41,7 @@ EXPERIMENTS = {
     "quickstart": "jaxval.experiments.quickstart",
     "value": "jaxval.valuation.command",
     "example_data": "jaxval.valuation.example_data",
-    "leave_one_out": "jaxval.experiments.leave_one_out",
-    "ecoval": "jaxval.experiments.ecoval",
+    "davinz_table_1": "jaxval.experiments.davinz_table_1",
+    "ecoval_figures": "jaxval.experiments.ecoval_figures",
 }
 """Names on the command line to modules, in the order of the list."""

@@ -12,7 +12,7 @@ import functools
 import re
 import xml.etree.ElementTree
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar
 
 import jinja2
 import markupsafe
@@ -34,18 +34,18 @@ __all__ = [
 ]
 
 
-@runtime_checkable
-class Block(Protocol):
-    """Part of a page: a record and the template that shows it."""
+class Block:
+    """Part of a page: a frozen dataclass and the template that shows it.
 
-    @property
-    def template(self) -> str:
-        """Path of the template under `templates/`; it sees the record as `block`."""
-        ...
+    Attributes:
+      template: Path of the template under `templates/`; it sees the record as `block`.
+    """
+
+    template: ClassVar[str]
 
 
 @dataclasses.dataclass(frozen=True)
-class Heading:
+class Heading(Block):
     """Heading of a section.
 
     Attributes:
@@ -63,7 +63,7 @@ class Heading:
 
 
 @dataclasses.dataclass(frozen=True)
-class Prose:
+class Prose(Block):
     """Paragraphs of plain text.
 
     Attributes:
@@ -75,7 +75,7 @@ class Prose:
 
 
 @dataclasses.dataclass(frozen=True)
-class Preformatted:
+class Preformatted(Block):
     """Text whose columns matter, as a chart of characters.
 
     Attributes:
@@ -87,7 +87,7 @@ class Preformatted:
 
 
 @dataclasses.dataclass(frozen=True)
-class TableBlock:
+class TableBlock(Block):
     """Table with its title and caption; the columns a terminal hides are hidden too.
 
     Attributes:
@@ -120,7 +120,7 @@ class TableBlock:
 
 
 @dataclasses.dataclass(frozen=True)
-class Figure:
+class Figure(Block):
     """Picture as inline SVG.
 
     Attributes:
@@ -148,7 +148,7 @@ class Figure:
 
 
 @dataclasses.dataclass(frozen=True)
-class Warning:
+class Warning(Block):
     """What a reader should know before trusting the page.
 
     Attributes:
@@ -160,7 +160,7 @@ class Warning:
 
 
 @dataclasses.dataclass(frozen=True)
-class Details:
+class Details(Block):
     """Blocks behind a line that opens them; open on paper.
 
     Attributes:
@@ -174,7 +174,7 @@ class Details:
 
 
 @dataclasses.dataclass(frozen=True)
-class Glossary:
+class Glossary(Block):
     """Terms and what they mean.
 
     Attributes:

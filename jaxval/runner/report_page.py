@@ -1,5 +1,7 @@
 """A study's result as one page, `report.html`."""
 
+import dataclasses
+import functools
 import importlib.util
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -31,6 +33,10 @@ GLOSSARY = {
 """Terms that a page explains where they occur."""
 
 
+_MAX_ROWS = 60
+"""Rows of a table on the page; the CSV file has all of them."""
+
+
 def report_page(result: Result, about: Mapping[str, Any], config: Any) -> str:
     """The page of one result, as HTML.
 
@@ -60,11 +66,14 @@ def _findings(result: Result, about: Mapping[str, Any]) -> Iterator[page.Block]:
     elif result.chart:
         yield page.Preformatted(result.chart)
     for name, table in result.tables.items():
-        block = page.TableBlock(table, max_rows=60, source=f"{name}.csv")
+        show = functools.partial(
+            page.TableBlock, max_rows=_MAX_ROWS, source=f"{name}.csv"
+        )
         if name in result.unprinted:
-            yield page.Details(table.title or name, [block])
+            untitled = dataclasses.replace(table, title="")
+            yield page.Details(table.title or name, [show(untitled)])
         else:
-            yield block
+            yield show(table)
 
 
 def _circumstances(about: Mapping[str, Any], config: Any) -> Iterator[page.Block]:

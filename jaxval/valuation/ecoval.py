@@ -1,5 +1,6 @@
 """EcoVal on a person's own rows: clusters first, points and owners from them."""
 
+import dataclasses
 import time
 from typing import Any, NamedTuple
 
@@ -112,7 +113,7 @@ def _extras(data: Data, fits, resampled, rows: _Values, later) -> dict[str, Any]
             "resamples": len(resampled),
             "mixture": fits[0].settings.mixture,
             "dimensions": fits[0].clustering.centroids.shape[1],
-            "hazards": [each._asdict() for each in told],
+            "hazards": [dataclasses.asdict(each) for each in told],
         },
     }
     if later is None:
@@ -128,7 +129,9 @@ def _extras(data: Data, fits, resampled, rows: _Values, later) -> dict[str, Any]
         extras["unprinted"] += ("unseen",)
         tables["unseen_best_and_worst"] = _unseen_table(came, _ends(came.mean))
     again = [ecoval.report(*pair) for pair in zip(fits, allocations, strict=True)]
-    extras["metrics"]["hazards_of_unseen"] = [each._asdict() for each in again]
+    extras["metrics"]["hazards_of_unseen"] = [
+        dataclasses.asdict(each) for each in again
+    ]
     known = told[0].sentences()
     new = [each for each in again[0].sentences() if each not in known]
     new = [f"Of the rows that came later: {each}" for each in new]

@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -312,9 +314,13 @@ def test_the_report_counts_the_points_of_the_allocation(key):
 def test_every_finding_has_its_sentence():
     quiet = Report(30, *([0] * 10), 200, *([0] * 8), True, 0.5, 0.1)
     assert quiet.sentences() == ()
-    counts = [name for name in Report._fields if name.startswith("clusters_")]
+    counts = [
+        field.name
+        for field in dataclasses.fields(Report)
+        if field.name.startswith("clusters_")
+    ]
     for name in [*counts, "points_bounded", "points_overcorrected"]:
-        (said,) = quiet._replace(**{name: 3}).sentences()
+        (said,) = dataclasses.replace(quiet, **{name: 3}).sentences()
         assert ("3 of 200" if name.startswith("points") else "3 of 30") in said
     for change in (
         {"mixture_converged": False},
@@ -322,7 +328,7 @@ def test_every_finding_has_its_sentence():
         {"regression_r2": -1.0},
         {"representative_noise": 0.9},
     ):
-        assert len(quiet._replace(**change).sentences()) == 1
+        assert len(dataclasses.replace(quiet, **change).sentences()) == 1
 
 
 def test_mixtures_of_more_numbers_than_points_are_said(key):
@@ -346,7 +352,7 @@ def test_identical_rows_value_unseen_points_within_reason(key):
     )
     fitted = fit(
         key, closed.utility, Points(x, y), cluster_game=closed.cluster_game,
-        settings=Settings(mixture=Mixture(num_clusters=8)), trains=False,
+        settings=Settings(mixture=Mixture(num_clusters=8)), counts_training_runs=False,
     )  # fmt: skip
     later = unseen_values(fitted, Points(base + 0.05, np.arange(8) % 2))
     assert np.abs(np.asarray(later.values)).max() < 1
