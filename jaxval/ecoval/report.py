@@ -11,7 +11,7 @@ from jaxval.ecoval.records import Allocation
 __all__ = ["Report", "report"]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Report:
     r"""Counts of what the paper's formulas leave open, and of what weakens the values.
 
@@ -75,8 +75,11 @@ class Report:
         """What a reader should know before trusting the values; nothing that isn't so.
 
         Example:
-          >>> quiet = Report(4, *([0] * 10), 40, *([0] * 8), True, 0.5, 0.1)
-          >>> dataclasses.replace(quiet, clusters_negative=1).sentences()
+          >>> counts = {field.name: 0 for field in dataclasses.fields(Report)}
+          >>> counts |= {"clusters": 4, "clusters_negative": 1, "points": 40}
+          >>> counts |= {"largest_correction": 0.0, "regression_r2": 0.5}
+          >>> counts |= {"representative_noise": 0.1, "mixture_converged": True}
+          >>> Report(**counts).sentences()
           ('1 of 4 clusters is worth less than 0: the utility is higher without it.',)
         """
         return (*_of_clusters(self), *_of_points(self), *_of_models(self))

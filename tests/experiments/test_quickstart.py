@@ -37,7 +37,7 @@ def result():
 
 
 def gradients(key):
-    """Gradients of each image's own logit, one a row, and the logits, in float64."""
+    """Gradients of each image's own logit, one per row, and the logits, in float64."""
     split = deal_of(SMALL)
     module = network_of(SMALL)
     params = models.init(key, module, split.data.x)
