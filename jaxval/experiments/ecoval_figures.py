@@ -14,13 +14,12 @@ from typing import Literal
 
 import jax
 
-from jaxval import ecoval, evaluation
+from jaxval import ecoval
 from jaxval.distributional import regressions
-from jaxval.experiments.parts import curves, deals, point_tables
+from jaxval.experiments.parts import curves, deals, point_results, point_tables
 from jaxval.experiments.parts import point_methods as methods
 from jaxval.runner.cache import kept, kept_for
 from jaxval.runner.contract import SILENT, Context, Result
-from jaxval.types import PRNGKey
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -106,8 +105,8 @@ def run(config: Config, context: Context = SILENT) -> Result:
     for i in range(config.draws):
         with context.progress(f"draw {i + 1} of {config.draws}") as update:
             draw = functools.partial(
-                _draw, jax.random.fold_in(key, i), data, config.utility, budget,
-                config.steps, update,
+                point_results.evaluate, jax.random.fold_in(key, i), data,
+                config.utility, budget, config.steps, update,
             )  # fmt: skip
             results.append(kept(folder, f"draw-{i}", draw)[0])
     first = results[0].methods
@@ -121,12 +120,12 @@ def run(config: Config, context: Context = SILENT) -> Result:
             "hazards": point_tables.hazards(results),
             "values": point_tables.values(first, "Values of the first draw"),
         },
-        metrics={"embedding_accuracy": data.accuracy, **point_tables.metrics(results)},
+        metrics={"embedding_accuracy": data.accuracy, **point_results.metrics(results)},
         sentences=(
-            _accuracy(data, results),
-            *point_tables.verdicts(results),
-            point_tables.noise_sentence(results),
-            *point_tables.hazard_sentences(results),
+            point_results.accuracy_sentence(results, data.accuracy),
+            *point_results.verdicts(results),
+            point_results.noise_sentence(results),
+            *point_results.hazard_sentences(results),
         ),
         arrays=curves.arrays("removal", each("removal"))
         | curves.arrays("addition", each("addition"))
@@ -134,31 +133,3 @@ def run(config: Config, context: Context = SILENT) -> Result:
         draw=lambda figure: point_tables.draw(figure, results),
         unprinted=("values",) if len(first.cluster) > 30 else (),
     )
-
-
-def _draw(
-    key: PRNGKey, data: deals.EmbeddedData, utility: str, budget, num_steps: int, update
-) -> point_tables.SampleResult:
-    deal_key, value_key, tie_key = jax.random.split(key, 3)
-    sample = deals.draw_sample(deal_key, data)
-    given = methods.problem(sample, utility, data.classes)
-    values = methods.value(value_key, given, budget, update)
-    seen, later = given.held_out(*sample.points), given.held_out(*sample.unseen)
-    own = (values.values, values.tie_break, num_steps, update)
-    other = (values.unseen, values.unseen_tie_break, num_steps, update)
-    removal, addition = evaluation.removal_curve, evaluation.addition_curve
-    return point_tables.SampleResult(
-        values,
-        curves.of_methods(tie_key, removal, seen, *own),
-        curves.of_methods(tie_key, addition, seen, *own),
-        curves.of_methods(tie_key, removal, later, *other),
-    )
-
-
-def _accuracy(data: deals.EmbeddedData, results) -> str:
-    network = (
-        "" if data.accuracy is None
-        else f" (the embedding's network reaches {data.accuracy:.1%} on its own data)"
-    )  # fmt: skip
-    score = point_tables.held_out_accuracy(results)
-    return f"All {data.sizes.points} points: {score:.1%} on held-out data{network}."

@@ -1,71 +1,19 @@
-"""Values of points over samples of the data, as tables and sentences."""
+"""Values of points over samples of the data, as tables and a picture."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
-from jaxval import ecoval, evaluation
+from jaxval import ecoval
 from jaxval.evaluation import spearman
-from jaxval.experiments.parts import comparisons, curves
-from jaxval.experiments.parts.curves import Curves
+from jaxval.experiments.parts import curves
 from jaxval.experiments.parts.point_methods import VARIANTS, MethodValues
+from jaxval.experiments.parts.point_results import Results, crossed, leads_of
 from jaxval.reporting.tables import Column, Table
 
-__all__ = [
-    "SampleResult",
-    "cost",
-    "crossed",
-    "draw",
-    "hazard_sentences",
-    "hazards",
-    "held_out_accuracy",
-    "leads_of",
-    "methods",
-    "metrics",
-    "noise_sentence",
-    "reliability",
-    "unseen",
-    "values",
-    "variants",
-    "verdicts",
-]
-
-
-class SampleResult(NamedTuple):
-    """One sample: values by every method, and the curves of figures 2 and 3.
-
-    Attributes:
-      methods: Values and costs.
-      removal: Curves of removing valued points.
-      addition: Curves of adding valued points.
-      unseen: Curves of removing unseen points.
-    """
-
-    methods: MethodValues
-    removal: Curves
-    addition: Curves
-    unseen: Curves
-
-
-Results = Sequence[SampleResult]
-
-
-def leads_of(
-    results: Results, kind: str, one: str, other: str
-) -> Float[np.ndarray, " samples"]:
-    """Percent of area by which a method beats another in one kind of curves.
-
-    Args:
-      results: Results of each sample.
-      kind: Kind of curves: "removal", "addition" or "unseen".
-      one: Name of the method.
-      other: Name of the method it is compared with.
-    """
-    each = [getattr(result, kind) for result in results]
-    return curves.leads(each, one, other, removal=kind != "addition")
+__all__ = ["cost", "draw", "hazards", "methods", "unseen", "values", "variants"]
 
 
 def methods(results: Results) -> Table:
@@ -199,50 +147,6 @@ def values(of: MethodValues, title: str) -> Table:
     )
 
 
-def noise_sentence(results: Results) -> str:
-    """How far TMC Shapley can be trusted as what others are compared with."""
-    unresolved = evaluation.num_unresolved_neighbours
-    tmc = [result.methods.tmc for result in results]
-    near = np.mean(
-        [unresolved(np.asarray(t.values), np.asarray(t.stderr)) for t in tmc]
-    )
-    trust = float(np.mean([reliability(r.methods) for r in results]))
-    return (
-        f"Of TMC Shapley's {len(results[0].methods.cluster) - 1} pairs of neighbours, "
-        f"{near:.0f} are within two standard errors; its reliability is {trust:.2f}, "
-        f"so that about {np.sqrt(max(trust, 0)):.2f} is the best correlation with it."
-    )
-
-
-def hazard_sentences(results: Results) -> list[str]:
-    """The hazards of one sample, and of its unseen points where these are others."""
-    where = "" if len(results) == 1 else f"First of {len(results)} draws: "
-    first = results[0].methods
-    seen, later = first.hazards.sentences(), first.unseen_hazards.sentences()
-    more = [f"Unseen points: {line}" for line in later if line not in seen]
-    return [where + line for line in (*seen, *more)]
-
-
-def reliability(of: MethodValues) -> float:
-    """Share of the variance of TMC Shapley's values that is not their error."""
-    values, stderr = np.asarray(of.tmc.values), np.asarray(of.tmc.stderr)
-    return 1 - float(np.mean(stderr**2) / np.var(values)) if np.var(values) > 0 else 0.0
-
-
-def crossed(of: MethodValues, name: str) -> float:
-    """Percent of the pairs of points of two clusters that a variant orders otherwise.
-
-    Args:
-      of: Values of one sample.
-      name: Variant to compare with full EcoVal.
-    """
-    a, b = of.values["ecoval"], of.values[name]
-    # (n, n): pairs of different clusters, and pairs in opposite order.
-    apart = of.cluster[:, None] != of.cluster[None, :]
-    turned = (a[:, None] - a[None, :]) * (b[:, None] - b[None, :]) < 0
-    return 100 * float(np.sum(turned & apart) / max(np.sum(apart), 1))
-
-
 def _each(
     results: Results, names: Sequence[str], number: Callable[[MethodValues, str], Any]
 ) -> Mapping[str, np.ndarray]:
@@ -256,39 +160,6 @@ def _lead(name: str, results: Results, kind: str, names: Sequence[str]) -> Colum
 
 def _rank(of: MethodValues, one: str, other: str) -> float:
     return spearman(of.values[one], of.values[other]).value
-
-
-def metrics(results: Results) -> dict[str, Any]:
-    """Leads and hazards for `metrics.json`."""
-    lead = lambda kind: {
-        name: float(leads_of(results, kind, name, "random").mean())
-        for name in getattr(results[0], kind)
-    }
-    return {
-        "held_out_accuracy": held_out_accuracy(results),
-        "tmc_reliability": float(np.mean([reliability(r.methods) for r in results])),
-        "removal_lead": lead("removal"),
-        "unseen_lead": lead("unseen"),
-        "hazards": [dataclasses.asdict(r.methods.hazards) for r in results],
-        "unseen_hazards": [
-            dataclasses.asdict(r.methods.unseen_hazards) for r in results
-        ],
-    }
-
-
-def held_out_accuracy(results: Results) -> float:
-    """Mean score of all points together on held-out data."""
-    return float(np.mean([result.removal["random"].scores[0] for result in results]))
-
-
-def verdicts(results: Results) -> list[str]:
-    """Which baselines EcoVal beats in removing points, valued and unseen."""
-    said = []
-    for kind, doing in (("removal", "valued"), ("unseen", "unseen")):
-        names = [name for name in getattr(results[0], kind) if name != "ecoval"]
-        lead = {name: leads_of(results, kind, "ecoval", name) for name in names}
-        said.append(comparisons.verdict("EcoVal", f"removing {doing} points", lead))
-    return said
 
 
 _SHOWN = (
