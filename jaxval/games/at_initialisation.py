@@ -27,7 +27,7 @@ from jaxval.kernels.mmd import KernelSums, kernel_sums, rbf_ladder
 from jaxval.kernels.pairwise import median_distance
 from jaxval.models import Network
 from jaxval.training.losses import accuracy
-from jaxval.types import Dataset, Points, PRNGKey
+from jaxval.types import AnyArray, Dataset, Points, PRNGKey
 
 __all__ = [
     "Untrained",
@@ -159,7 +159,7 @@ def draw(
 
 
 def similarity(
-    data: Dataset, x_valid: Num[np.ndarray, "m ..."], **options: Any
+    data: Dataset, x_valid: Num[AnyArray, "m ..."], **options: Any
 ) -> KernelSums:
     """Kernel sums under a ladder of bandwidths around the median distance."""
     kernel = rbf_ladder(median_distance(data.x, x_valid))

@@ -230,7 +230,7 @@ def mean_of_owners(game: Game) -> float:
 
 def _with_empty_score(game: Game, empty_score: float) -> Game:
     """The same game of `complexity` with another score of the empty coalition."""
-    changed = {}
+    changed: dict[str, Any] = {}
     for field in dataclasses.fields(game):
         fn = getattr(game, field.name)
         if isinstance(fn, Partial):

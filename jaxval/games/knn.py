@@ -12,6 +12,7 @@ References:
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Literal, NamedTuple, get_args
 
 import jax
@@ -268,7 +269,7 @@ class _RowScores:
 
 @dataclasses.dataclass(frozen=True)
 class _MeanOfRows:
-    row_scores: object
+    row_scores: Callable[..., Array]
 
     def __call__(self, carried, mask):
         with double():
@@ -277,7 +278,7 @@ class _MeanOfRows:
 
 @dataclasses.dataclass(frozen=True)
 class _EachCoalition:
-    row_scores: object
+    row_scores: Callable[..., Array]
 
     def __call__(self, carried, masks):
         with double():

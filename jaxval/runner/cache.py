@@ -133,7 +133,7 @@ def _encoded(part: Any, arrays: list[np.ndarray], records: Sequence[type]) -> An
     if type(part) in records:
         named = {name: getattr(part, name) for name in _field_names(type(part))}
         return {"record": [type(part).__name__, _encoded(named, arrays, records)]}
-    if type(part) in (tuple, list):
+    if isinstance(part, (tuple, list)) and type(part) in (tuple, list):
         items = [_encoded(each, arrays, records) for each in part]
         return {type(part).__name__: items}
     if isinstance(part, Mapping) and all(isinstance(key, str) for key in part):

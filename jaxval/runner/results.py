@@ -18,6 +18,7 @@ import numpy as np
 from jaxval.reporting.plots import save_picture
 from jaxval.reporting.tables import to_csv
 from jaxval.runner.contract import Result
+from jaxval.runner.report_page import report_page
 
 __all__ = ["folder_of", "plain", "replacing", "save", "writable"]
 
@@ -90,6 +91,8 @@ def save(
             (new / f"{name}.csv").write_text(to_csv(table), encoding="utf-8")
         _write_json(new / "metrics.json", metrics)
         _write_json(new / "config.json", config)
+        text = report_page(result, metrics, plain(config))
+        (new / "report.html").write_text(text, encoding="utf-8")
         if result.arrays:
             arrays: Any = dict(result.arrays)
             np.savez_compressed(new / "arrays.npz", **arrays)

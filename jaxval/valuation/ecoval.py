@@ -13,6 +13,7 @@ from jaxtyping import Float
 
 from jaxval import ecoval
 from jaxval.datasets.tabular.table import Table as Data
+from jaxval.evaluation import bootstrap_stderr, mean_and_stderr
 from jaxval.games import at_initialisation as untrained
 from jaxval.games import davinz
 from jaxval.games.kernel_regression import (
@@ -51,14 +52,12 @@ class _Values(NamedTuple):
     @property
     def stderr(self) -> Float[np.ndarray, " n"]:
         """By the bootstrap: of other rows and another run of the method alike."""
-        return self.resamples.std(0, ddof=1)
+        return bootstrap_stderr(self.resamples)
 
     @property
     def noise(self) -> Float[np.ndarray, " n"]:
         """What of that is the method's own: of the mean of fits to the same rows."""
-        if len(self.fits) < 2:
-            return np.full(self.fits.shape[1], np.nan)
-        return self.fits.std(0, ddof=1) / np.sqrt(len(self.fits))
+        return mean_and_stderr(self.fits)[1]
 
     def of_owners(self, owner: np.ndarray) -> "_Values":
         """The sums over each owner's rows."""
@@ -129,7 +128,7 @@ def _extras(data: Data, fits, resampled, rows: _Values, unseen) -> Extras:
             "resamples": len(resampled),
             "mixture": fits[0].settings.mixture,
             "dimensions": fits[0].clustering.centroids.shape[1],
-            "hazards": [each._asdict() for each in reports],
+            "hazards": [dataclasses.asdict(each) for each in reports],
         },
     )
     if unseen is None:
@@ -150,7 +149,7 @@ def _extras(data: Data, fits, resampled, rows: _Values, unseen) -> Extras:
         unprinted=(*extras.unprinted, *(["unseen"] if many else [])),
         metrics={
             **extras.metrics,
-            "hazards_of_unseen": [each._asdict() for each in again],
+            "hazards_of_unseen": [dataclasses.asdict(each) for each in again],
         },
         sentences=(
             _against(rows, values), *extras.sentences, *_labelled(new, len(fits))

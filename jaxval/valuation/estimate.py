@@ -327,7 +327,8 @@ def _discrepancy(key, table, method, semivalue) -> Float[np.ndarray, " n"]:
 
 
 def _mean_endpoints(outcomes: Sequence[SeedValues]) -> tuple[float, float] | None:
-    if outcomes[0].endpoints is None:
+    endpoints = [each.endpoints for each in outcomes if each.endpoints is not None]
+    if not endpoints:
         return None
-    empty, full = np.mean([each.endpoints for each in outcomes], axis=0)
+    empty, full = np.mean(endpoints, axis=0)
     return float(empty), float(full)

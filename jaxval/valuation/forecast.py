@@ -61,7 +61,7 @@ def warn_if_slow(
     total = count * seeds
     seconds = total * seconds_per_score(game, ordered=ordered)
     if seconds > PATIENCE:
-        advice = " or ".join(filter(None, [", ".join(remedies[:-1]), *remedies[-1:]]))
+        advice = " or ".join(w for w in (", ".join(remedies[:-1]), *remedies[-1:]) if w)
         note(
             f"note: about {float(f'{total:.2g}'):,.0f} {what}, some "
             f"{duration(seconds)}{': give ' if advice else ''}{advice}."

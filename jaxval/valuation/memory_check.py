@@ -89,9 +89,9 @@ def check_fits(
 
 def _engine(module: Any, data: Dataset, rows: int, limit: int) -> int:
     """Bytes that the kernel's engine needs, at least, for that many rows."""
-    x = jax.ShapeDtypeStruct((rows, *np.shape(data.x)[1:]), np.float32)
+    x: Any = jax.ShapeDtypeStruct((rows, *np.shape(data.x)[1:]), np.float32)
     classes = is_classes(data.y)
-    y = jax.ShapeDtypeStruct((rows,), np.int32) if classes else None
+    y: Any = jax.ShapeDtypeStruct((rows,), np.int32) if classes else None
     params = jax.eval_shape(
         lambda: models.init(jax.random.key(0), module, np.asarray(data.x[:1]))
     )

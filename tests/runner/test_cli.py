@@ -103,6 +103,7 @@ def test_saves_everything_and_says_where(squares, capsys):
         "config.json",
         "metrics.json",
         "picture.png",
+        "report.html",
         "values.csv",
     ]
     captured = capsys.readouterr()

@@ -39,7 +39,7 @@ def cells_of(data: Any, source: str) -> Cells:
     if isinstance(data, (Dataset, Points)):
         return _from_named(source, data._asdict())
     if isinstance(data, Mapping):
-        if np.ndim(data.get("x")) > 1:
+        if np.ndim(data.get("x", 0)) > 1:
             return _from_named(source, data)
         return from_columns(source, {str(name): data[name] for name in data})
     if not is_frame(data):

@@ -174,7 +174,7 @@ def _is_named_xy(data: Tabular) -> bool:
     if is_path(data):
         return os.fspath(data).lower().endswith(".npz")
     return isinstance(data, Dataset) or (
-        isinstance(data, Mapping) and np.ndim(data.get("x")) > 1
+        isinstance(data, Mapping) and np.ndim(data.get("x", 0)) > 1
     )
 
 

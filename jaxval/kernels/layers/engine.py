@@ -113,8 +113,9 @@ class _Represent:
 
     def __call__(self, problem, rows):
         network, params, functions = problem
+        x, y = rows
         return capture.represent(
-            network, params, functions, *rows, self.matmul_precision
+            network, params, functions, x, y, self.matmul_precision
         )
 
 

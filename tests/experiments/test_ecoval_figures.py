@@ -1,14 +1,14 @@
 import dataclasses
 
+import jax
 import numpy as np
 import pytest
 
-from jaxval.experiments import ecoval
-from jaxval.experiments.parts import comparisons as ecoval_paired
-from jaxval.experiments.parts import deals as ecoval_data
+from jaxval.experiments import ecoval_figures as study
+from jaxval.experiments.parts import comparisons, deals
 from jaxval.reporting.plots import save_picture
 
-TINY = ecoval.Config(
+TINY = study.Config(
     utility="ridge",
     embedding="pca",
     dims=8,
@@ -23,11 +23,11 @@ TINY = ecoval.Config(
 
 @pytest.fixture(scope="module")
 def result():
-    return ecoval.run(TINY)
+    return study.run(TINY)
 
 
 @pytest.mark.slow
-def test_tables_name_every_rival(result):
+def test_tables_name_every_method(result):
     methods = result.tables["methods"].columns[0].values
     for name in ("ecoval", "TMC Shapley", "class mean only", "random"):
         assert name in methods
@@ -57,7 +57,7 @@ def test_closed_form_makes_no_training_runs(result):
 
 
 @pytest.mark.slow
-def test_two_draws_call_nobody_better(result):
+def test_two_draws_call_no_method_better(result):
     said = " ".join(result.sentences)
     assert "too few to say who is better" in said
     assert "better than" not in said
@@ -66,7 +66,7 @@ def test_two_draws_call_nobody_better(result):
 
 
 @pytest.mark.slow
-def test_curves_start_from_everybody(result):
+def test_curves_start_from_all_points(result):
     full = result.arrays["removal_ecoval"][:, 0]
     np.testing.assert_allclose(full, result.arrays["removal_random"][:, 0])
     np.testing.assert_allclose(full, result.arrays["addition_ecoval"][:, -1])
@@ -80,28 +80,28 @@ def test_the_picture(result, tmp_path):
 
 
 def test_parts_of_a_draw_are_disjoint(key):
-    known = ecoval_data.material("digits", None, "pca", 8, 1, 0)
-    draw = ecoval_data.deal(key, known)
-    sizes = [len(part.x) for part in draw]
+    data = deals.embedded_data(jax.random.key(0), "digits", None, "pca", 8, 1)
+    sample = deals.draw_sample(key, data)
+    sizes = [len(part.x) for part in sample]
     assert sizes == [200, 400, 250, 250, 400]
-    rows = np.concatenate([part.x for part in draw])
+    rows = np.concatenate([part.x for part in sample])
     # Some digits are equal pixel by pixel; far fewer than a part holds.
     assert len(np.unique(rows.round(9), axis=0)) > len(rows) - 5
 
 
-def test_noise_is_told_apart_once_in_twenty_at_most():
+def test_noise_is_significant_once_in_twenty_at_most():
     rng = np.random.default_rng(0)
-    gaps = lambda: {f"rival {i}": rng.normal(size=5) for i in range(9)}
-    wrong = [any(ecoval_paired.told_apart(gaps()).values()) for _ in range(400)]
+    gaps = lambda: {f"baseline {i}": rng.normal(size=5) for i in range(9)}
+    wrong = [any(comparisons.significant(gaps()).values()) for _ in range(400)]
     assert np.mean(wrong) < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 400)
 
 
-def test_differences_are_told_apart():
+def test_differences_are_significant():
     rng = np.random.default_rng(1)
     noise = lambda: rng.normal(size=8)
     gaps = {"far": noise() + 20, "near": noise(), "further": noise() - 50}
     gaps |= {"same": np.zeros(8), "always": np.ones(8)}
-    apart = ecoval_paired.told_apart(gaps)
+    apart = comparisons.significant(gaps)
     assert apart == {
         "far": True, "near": False, "further": True, "same": False, "always": True,
     }  # fmt: skip
@@ -123,4 +123,14 @@ def test_options_that_cannot_be(name, number):
 
 def test_no_data_folder():
     with pytest.raises(ValueError, match="data folder"):
-        ecoval.run(dataclasses.replace(TINY, data="mnist", data_dir=None))
+        study.run(dataclasses.replace(TINY, data="mnist", data_dir=None))
+
+
+def test_the_verdict_names_each_baseline_once():
+    noise = np.random.default_rng(2).normal(size=8)
+    lead = {"worse": noise + 30, "alike": noise - noise.mean(), "better": noise - 30}
+    said = comparisons.verdict("EcoVal", "removing points", lead)
+    assert "worse than better; not significantly different from alike" in said
+    assert "better than worse (paired t tests over 8 draws" in said
+    few = {name: each[:1] for name, each in lead.items()}
+    assert "1 draw is too few" in comparisons.verdict("EcoVal", "adding", few)
