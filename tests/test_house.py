@@ -1,7 +1,8 @@
 """The rules of the house that a program can check.
 
-Each names the places that break it. They read the source and import nothing. `PENDING` lists the rules that today's tree
-breaks, with what was counted; a rule leaves the list when its count is 0.
+Each names the places that break it. They read the source and import nothing. `PENDING`
+lists the rules that the tree of today breaks, with what was counted; a rule leaves the
+list when its count is 0.
 """
 
 import ast
