@@ -22,7 +22,10 @@ QUICK := tests/test_house.py tests/test_house_keys.py tests/test_package.py \
   tests/models/test_functions.py tests/kernels/test_pairwise.py tests/kernels/test_mmd.py \
   tests/kernels/test_spectra.py tests/games/test_analytic.py tests/games/test_volume.py \
   tests/semivalues/test_weights.py tests/semivalues/test_exact.py \
-  tests/semivalues/test_orders.py tests/ecoval/test_allocation.py jaxval/linear_models.py
+  tests/semivalues/test_orders.py tests/semivalues/test_stopping.py \
+  tests/games/test_kernel_regression.py tests/games/test_knn.py \
+  tests/training/test_convolution.py tests/ecoval/test_allocation.py \
+  tests/evaluation jaxval/linear_models.py
 
 .PHONY: help demo test test-quick test-all lint rooms clean
 
