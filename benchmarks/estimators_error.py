@@ -1,4 +1,4 @@
-"""Root-mean-square error against utility evaluations, for all estimators on three games.
+"""Root-mean-square error against utility evaluations: all estimators, three games.
 
     python benchmarks/estimators_error.py --out results/estimators_error
 
@@ -159,7 +159,7 @@ def main():
     for game, scores in tables().items():
         truth = exact.from_table(scores, weights.shapley)
         size = np.sqrt(np.mean(truth**2))
-        print(f"\n{game}: root mean square value {size:.4f}, error at utility evaluations")
+        print(f"\n{game}: root mean square value {size:.4f}, error at evaluations")
         print(f"{'':18s}" + "".join(f"{budget:>10d}" for budget in BUDGETS))
         results[game] = {}
         for name, estimator in shapley_estimators().items():
