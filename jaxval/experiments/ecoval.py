@@ -21,8 +21,9 @@ from jaxval.evaluation.curves import steps_of
 from jaxval.experiments.parts import deals as ecoval_data
 from jaxval.experiments.parts import point_methods as ecoval_methods
 from jaxval.experiments.parts.curves import Drawn, report
-from jaxval.runner.cache import kept, kept_for
-from jaxval.runner.contract import SILENT, Context, Result
+from jaxval.runner.cache import cached, data_folder
+from jaxval.runner.contract import SILENT, Context, Result, require
+from jaxval.types import ValueEstimate
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,20 +63,10 @@ class Config:
 
     def __post_init__(self):
         """Refuse now what would come to light after the embedding is trained."""
-        for name in (
-            "dims",
-            "training_steps",
-            "clusters",
-            "per_cluster",
-            "iterations",
-            "draws",
-            "steps",
-        ):
-            if getattr(self, name) < 1:
-                raise ValueError(
-                    f"--{name.replace('_', '-')} must be at least 1; got "
-                    f"{getattr(self, name)}."
-                )
+        require(
+            self, dims=1, training_steps=1, clusters=1, per_cluster=1, iterations=1,
+            draws=1, steps=1,
+        )  # fmt: skip
         if not 0 < self.permutations < float("inf"):
             raise ValueError(
                 "--permutations must be a positive number for each point; got "
@@ -90,6 +81,16 @@ _VALUE_MODELS = {
 }
 
 
+_RECORDS = (
+    Drawn,
+    ecoval_methods.Valued,
+    ecoval.Report,
+    ValueEstimate,
+    evaluation.Curve,
+)
+"""Types that the parts of an interrupted run hold."""
+
+
 def run(config: Config, context: Context = SILENT) -> Result:
     """Embed once; value, remove and add for each draw; average."""
     context.note(f"embedding {config.data} ({config.embedding}, {config.dims} dims)")
@@ -102,13 +103,13 @@ def run(config: Config, context: Context = SILENT) -> Result:
         config.seed,
     )
     key = jax.random.fold_in(jax.random.key(config.seed), 1)
-    folder = kept_for(context.scratch, *known.points)
+    folder = data_folder(context.scratch, *known.points)
     drawn = []
     for number in range(config.draws):
         with context.progress(f"draw {number + 1} of {config.draws}") as update:
             mine = jax.random.fold_in(key, number)
             draw = functools.partial(_draw, mine, config, known, update)
-            drawn.append(kept(folder, f"draw-{number}", draw)[0])
+            drawn.append(cached(folder, f"draw-{number}", draw, records=_RECORDS)[0])
     return report(config, known, drawn)
 
 

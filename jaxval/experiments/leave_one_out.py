@@ -26,8 +26,8 @@ from jaxval.experiments.parts.truth import (
     retrained_leave_one_out,
 )
 from jaxval.reporting import Column, Table, bar_chart
-from jaxval.runner.cache import kept, kept_for
-from jaxval.runner.contract import SILENT, Context, Result
+from jaxval.runner.cache import cached, data_folder
+from jaxval.runner.contract import SILENT, Context, Result, require
 
 SEED, HALVES = "one retraining seed", "ground truth, half to half"
 
@@ -61,18 +61,14 @@ class Config:
     """Deals the images and draws the networks."""
 
     def __post_init__(self):
-        """Numbers that nothing else would look at in time."""
-        for name, least in (("seeds", 2), ("inits", 1), ("epochs", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(
-                    f"--{name} must be at least {least}; got {getattr(self, name)}."
-                )
+        """Validates the settings eagerly."""
+        require(self, seeds=2, inits=1, epochs=1)
 
 
 def run(config: Config, context: Context = SILENT) -> Result:
     """Retrain without each contributor, and ask everybody else beforehand."""
     split = deal(config)
-    folder = kept_for(context.scratch, *split.data, *split[1:])
+    folder = data_folder(context.scratch, *split.data, *split[1:])
     context = dataclasses.replace(context, scratch=folder)
     values, seconds = _without_training(config, split, context)
     draws, seconds[SEED] = _retrained(config, split, context)
@@ -91,7 +87,7 @@ def _without_training(config, split, context):
         ):
             update(done, total, name)
             method = functools.partial(methods.METHODS[name], keys[i], split, config)
-            found, seconds = kept(context.scratch, f"{name}-{i}", method)
+            found, seconds = cached(context.scratch, f"{name}-{i}", method)
             for label, each in found.items():
                 rows.setdefault(label, []).append(each)
                 spent.setdefault(label, []).append(seconds)
@@ -116,7 +112,7 @@ def _retrained(config, split, context):
                 )
                 return values[0]
 
-            values, seconds = kept(context.scratch, f"retrained-{seed}", draw)
+            values, seconds = cached(context.scratch, f"retrained-{seed}", draw)
             draws.append(values)
             spent.append(seconds)
     return np.stack(draws), float(np.mean(spent))

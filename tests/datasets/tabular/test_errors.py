@@ -182,9 +182,9 @@ def test_archives(key, tmp_path):
     x, y = np.ones((8, 3, 3)), np.arange(8) % 2
     for arrays, match in [
         ({"a": x}, "must hold x and y, or x_train and y_train.*; it holds a"),
-        ({"x": x, "y": y[:5]}, "one row a sample each"),
+        ({"x": x, "y": y[:5]}, "one entry per row each"),
         ({"x": np.array(["a"] * 8), "y": y}, "x must be numbers"),
-        ({"x": x, "y": np.eye(8)}, "y must be one number or word a row"),
+        ({"x": x, "y": np.eye(8)}, "y must be one number or word per row"),
         (
             {"x": np.where(x > 0, np.nan, x), "y": y},
             "row [1-8] has an input that is not",
@@ -204,5 +204,5 @@ def test_a_class_that_only_a_later_file_has(key, tmp_path):
     path.write_text("\n".join(["x,kind", *rows]) + "\n")
     later.write_text("x,kind\n1,unclear\n")
     table = read_table(key, path, "kind")
-    with pytest.raises(DataError, match=r"unclear.*Leave those rows out of that file"):
+    with pytest.raises(DataError, match=r"unclear.*Leave those rows out of that table"):
         table.encode(later)

@@ -46,7 +46,7 @@ def test_classification_round_trip(key, people):
         "town=missing",
     )
     assert table.dataset.x.shape == (45, 6)
-    assert table.x_valid.shape == (15, 6)
+    assert table.valid.x.shape == (15, 6)
     assert table.dataset.x.dtype == np.float32
     assert table.dataset.y.dtype == np.int32
     assert table.target_range == (0.0, 1.0)
@@ -62,27 +62,27 @@ def test_rows_keep_their_targets_and_owners(key, tmp_path):
     path = write(tmp_path / "t.csv", columns)
     table = read_table(key, path, "ill", owner="clinic", drop=["cost"])
     place = table.feature_names.index("number")
-    number = np.concatenate([table.dataset.x[:, place], table.x_valid[:, place]])
+    number = np.concatenate([table.dataset.x[:, place], table.valid.x[:, place]])
     row = np.argsort(np.argsort(number))
     ill, clinic, height = (np.array(PEOPLE[c]) for c in ("ill", "clinic", "height"))
     names = np.array(table.class_names)
-    y = np.concatenate([table.dataset.y, table.y_valid])
+    y = np.concatenate([table.dataset.y, table.valid.y])
     np.testing.assert_array_equal(names[y], ill[row])
     train = row[: len(table.dataset.y)]
     owners = np.array(table.owner_names)[table.dataset.owner]
     np.testing.assert_array_equal(owners, clinic[train])
     raw = height[row].astype(float)
     mean, std = raw[: len(train)].mean(), raw[: len(train)].std()
-    scaled = np.concatenate([table.dataset.x[:, 1], table.x_valid[:, 1]])
+    scaled = np.concatenate([table.dataset.x[:, 1], table.valid.x[:, 1]])
     np.testing.assert_allclose(scaled, (raw - mean) / std, atol=1e-5)
 
 
 def test_validation_is_spread_over_classes_and_owners(key, people):
     table = read_table(key, people, "ill", owner="clinic", valid=0.5)
-    assert np.bincount(table.y_valid).tolist() == [24, 6]
+    assert np.bincount(table.valid.y).tolist() == [24, 6]
     assert table.dataset.sizes.tolist() == [10, 10, 10]
     other = read_table(jax.random.key(1), people, "ill", owner="clinic", valid=0.5)
-    assert not np.array_equal(table.x_valid, other.x_valid)
+    assert not np.array_equal(table.valid.x, other.valid.x)
 
 
 def test_regression_is_scaled_by_the_training_rows(key, people):
@@ -91,7 +91,7 @@ def test_regression_is_scaled_by_the_training_rows(key, people):
     assert table.class_names == ()
     low, high = table.target_range
     assert (table.dataset.y.min(), table.dataset.y.max()) == (0, 1)
-    everything = np.concatenate([table.dataset.y, table.y_valid]) * (high - low) + low
+    everything = np.concatenate([table.dataset.y, table.valid.y]) * (high - low) + low
     np.testing.assert_allclose(
         np.sort(everything), np.array(PEOPLE["cost"], float), rtol=1e-5
     )
@@ -110,16 +110,16 @@ def test_a_file_to_validate_with(key, tmp_path, people):
     path = write(tmp_path / "later.csv", later, delimiter=";")
     table = read_table(key, people, "ill", owner="clinic", valid=path)
     assert len(table.dataset.y) == NUM
-    assert table.x_valid.shape == (7, len(table.feature_names))
+    assert table.valid.x.shape == (7, len(table.feature_names))
     start = table.feature_names.index("town=Bonn")
-    np.testing.assert_array_equal(table.x_valid[:2, start : start + 4], 0)
+    np.testing.assert_array_equal(table.valid.x[:2, start : start + 4], 0)
     assert table.warnings == (
         "2 validation cell(s) of column 'town' hold values that no training row has; "
         "they count as none of the levels.",
     )
     x, y = table.encode(path)
-    np.testing.assert_array_equal(x, table.x_valid)
-    np.testing.assert_array_equal(y, table.y_valid)
+    np.testing.assert_array_equal(x, table.valid.x)
+    np.testing.assert_array_equal(y, table.valid.y)
 
 
 def test_warnings(key, tmp_path, people):
@@ -235,9 +235,9 @@ def test_npz_with_its_own_validation_rows(key, tmp_path):
     )
     table = read_table(key, path)
     assert table.dataset.x.shape == (20, 6, 6, 1)
-    np.testing.assert_allclose(table.x_valid[..., 0] * 255, x[:4], rtol=1e-6)
+    np.testing.assert_allclose(table.valid.x[..., 0] * 255, x[:4], rtol=1e-6)
     assert table.dataset.sizes.tolist() == [5, 5, 5, 5]
     assert table.feature_names == ()
     # A fraction goes before the archive's own rows.
-    assert read_table(key, path, valid=0.4).x_valid.shape == (8, 6, 6, 1)
+    assert read_table(key, path, valid=0.4).valid.x.shape == (8, 6, 6, 1)
     assert len(table.encode(path)[1]) == 20
