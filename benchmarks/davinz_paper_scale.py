@@ -2,8 +2,8 @@
 
 Table 7: 12,787 Ising samples of ten owners and MLP10. Table 6: 10,750 MNIST images of
 ten one-class owners and the CNN (needs a data folder with `mnist.npz`). For each: the
-whole tangent kernel, its factorisation in double precision, the score of everybody and
-of everybody but one.
+whole tangent kernel, its factorisation in double precision, the score of the grand
+coalition and of all contributors but one.
 
     python benchmarks/davinz_paper_scale.py --split ising
     python benchmarks/davinz_paper_scale.py --split mnist --data FOLDER
@@ -167,7 +167,7 @@ def run(problem, options):
     print(
         f"scores without owner 0, 1, ...: {np.array2string(scores[:-1], precision=6)}"
     )
-    print(f"score of everybody {scores[-1]:.6f}; first score agrees to {gap:.0e}")
+    print(f"grand coalition {scores[-1]:.6f}; first score agrees to {gap:.0e}")
     if options.check:
         second = check(gram, yhat, owner, sizes, zeta, without)
         print(f"second largest owner left out, against its own solve: {second:.0e}")

@@ -1,4 +1,4 @@
-"""Claim: EcoVal at its paper's scale, rivals included, takes minutes on two cores.
+"""Claim: EcoVal at its paper's scale, baselines included, takes minutes on two cores.
 
 One draw: 200 points, 2,000 test points (half for the utility, half held out), 30
 clusters, TMC Shapley with 600 permutations, Distributional Shapley, and the curves of

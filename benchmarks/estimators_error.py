@@ -1,4 +1,4 @@
-"""Root-mean-square error against utility calls, for all estimators on three games.
+"""Root-mean-square error against utility evaluations: all estimators, three games.
 
     python benchmarks/estimators_error.py --out results/estimators_error
 
@@ -144,7 +144,7 @@ def draw(results, path):
         for i, (name, row) in enumerate(rows.items()):
             style = {"marker": "o^sdvPX*<>"[i], "linestyle": ["-", "--"][i >= 5]}
             axis.loglog(BUDGETS, row, label=name, markersize=4, **style)
-        axis.set(title=game, xlabel="utility calls")
+        axis.set(title=game, xlabel="utility evaluations")
         axis.set_xticks(BUDGETS, [str(budget) for budget in BUDGETS], minor=False)
         axis.set_xticks([], minor=True)
         axis.grid(visible=True, which="both", alpha=0.2)
@@ -164,7 +164,7 @@ def main():
     for game, scores in tables().items():
         truth = exact.from_table(scores, weights.shapley)
         size = np.sqrt(np.mean(truth**2))
-        print(f"\n{game}: root mean square value {size:.4f}, error at utility calls")
+        print(f"\n{game}: root mean square value {size:.4f}, error at evaluations")
         print(f"{'':18s}" + "".join(f"{budget:>10d}" for budget in BUDGETS))
         results[game] = {}
         for name, estimator in shapley_estimators().items():

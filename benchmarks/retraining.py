@@ -65,7 +65,7 @@ def lanes(count=64, epochs=3):
 
 
 def compare(name, network, data, masks, widths, epochs):
-    """Prints seconds and memory for these coalitions, in turn and so many at once."""
+    """Prints seconds and memory for these coalitions, in turn and several at once."""
     import jax
     import jax.numpy as jnp
 

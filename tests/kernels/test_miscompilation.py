@@ -7,6 +7,8 @@ import pytest
 
 from jaxval.kernels import readouts, tangent
 
+pytestmark = pytest.mark.optimised
+
 
 def pooled(params, x):
     h = jax.lax.reduce_window(
