@@ -12,7 +12,8 @@ References:
 """
 
 import dataclasses
-from typing import Literal, NamedTuple, get_args
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -38,6 +39,7 @@ __all__ = [
 ]
 
 Kind = Literal["classification", "soft", "regression"]
+
 
 class _Neighbours(NamedTuple):
     """Training rows sorted by their distance to each validation row.
@@ -267,7 +269,7 @@ class _RowScores:
 
 @dataclasses.dataclass(frozen=True)
 class _MeanOfRows:
-    row_scores: object
+    row_scores: Callable[..., Any]
 
     def __call__(self, carried, mask):
         with double():
@@ -276,7 +278,7 @@ class _MeanOfRows:
 
 @dataclasses.dataclass(frozen=True)
 class _EachCoalition:
-    row_scores: object
+    row_scores: Callable[..., Any]
 
     def __call__(self, carried, masks):
         with double():

@@ -351,7 +351,7 @@ def kernel_values(left, right, numbers):
     bandwidths, weights = numbers
     harmless = _HARMLESS * jnp.min(bandwidths) ** 2
     squares = squared_distances(left, right, tolerance=harmless)
-    return mixture_of_squares(squares, bandwidths, weights)
+    return mixture_of_squares(jnp.asarray(squares), bandwidths, weights)
 
 
 def _warn_if_degenerate(sums):
