@@ -13,7 +13,7 @@ References:
 
 import dataclasses
 from collections.abc import Callable
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -269,7 +269,7 @@ class _RowScores:
 
 @dataclasses.dataclass(frozen=True)
 class _MeanOfRows:
-    row_scores: Callable[..., Array]
+    row_scores: Callable[..., Any]
 
     def __call__(self, carried, mask):
         with double():
@@ -278,7 +278,7 @@ class _MeanOfRows:
 
 @dataclasses.dataclass(frozen=True)
 class _EachCoalition:
-    row_scores: Callable[..., Array]
+    row_scores: Callable[..., Any]
 
     def __call__(self, carried, masks):
         with double():

@@ -91,6 +91,7 @@ def row_kernels(
       ValueError: As `mmd.kernel_sums`.
 
     Example:
+      >>> import numpy as np
       >>> from jaxval.kernels.pairwise import rbf
       >>> x, owner = np.array([[0.0], [1.0]]), np.array([0, 1])
       >>> row_kernels(x, owner, np.array([[1.0]]), rbf(1.0)).to_rows.round(3).tolist()
@@ -123,6 +124,7 @@ def row_entries(
       no other coalition comes near.
 
     Example:
+      >>> import numpy as np
       >>> from jaxval.kernels.pairwise import rbf
       >>> x, owner = np.array([[0.0], [1.0]]), np.array([0, 1])
       >>> kernels = row_kernels(x, owner, np.array([[1.0]]), rbf(1.0))
@@ -166,6 +168,7 @@ def discrepancy_of_entries(
       One discrepancy per coalition, as `mmd.coalition_mmd` under uniform weights.
 
     Example:
+      >>> import numpy as np
       >>> from jaxval.kernels.pairwise import rbf
       >>> x, owner = np.array([[0.0], [1.0]]), np.array([0, 1])
       >>> kernels = row_kernels(x, owner, np.array([[1.0]]), rbf(1.0))
@@ -224,6 +227,7 @@ def discrepancy_rows(
       Rows whose reduction is not linear: the discrepancy under weights of the rows.
 
     Example:
+      >>> import numpy as np
       >>> from jaxval.kernels.pairwise import rbf
       >>> x, owner = np.array([[0.0], [1.0]]), np.array([0, 1])
       >>> rows = discrepancy_rows(row_kernels(x, owner, np.array([[1.0]]), rbf(1.0)))

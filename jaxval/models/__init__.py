@@ -16,12 +16,9 @@ from jaxval.models.functions import (
     num_weights,
 )
 from jaxval.models.layers import NTK, PYTORCH, BatchNorm, Parametrisation, conv, dense
+from jaxval.models.modules import MLP, POOL, ConvNet, ResNet
 from jaxval.models.network import Network, as_network, fixed
 from jaxval.models.networks import (
-    MLP,
-    POOL,
-    ConvNet,
-    ResNet,
     cnn,
     cnn8,
     mlp,
