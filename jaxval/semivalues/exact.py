@@ -178,8 +178,16 @@ def from_table(
     log_weights = _weights.resolve(weights, _num_players(scores))
     share = _weights.size_distribution(log_weights)
     if isinstance(scores, jax.core.Tracer):
-        return in_double(jnp.matmul)(contributions_by_size(scores), share)
+        return _weigh(contributions_by_size(scores), share)
     return contributions_by_size(np.asarray(scores, np.float64)) @ share
+
+
+@in_double
+def _weigh(
+    contributions: Float[Array, "n n"], share: Float[np.ndarray, " n"]
+) -> Float[Array, " n"]:
+    # A sum of products: its derivative may be taken in single precision.
+    return (contributions * share[None, :]).sum(1)
 
 
 def leave_one_out(game: Game) -> ValueEstimate:

@@ -9,11 +9,14 @@ import pytest
 
 FLAGS = [
     "jax_debug_nans",
-    "jax_debug_infs",
-    "jax_numpy_dtype_promotion=strict",
+    pytest.param("jax_debug_infs", marks=pytest.mark.slow),
+    pytest.param(
+        "jax_numpy_dtype_promotion=strict",
+        marks=pytest.mark.xfail(reason="sums of integers and floats remain"),
+    ),
     "jax_debug_key_reuse",
-    "jax_enable_x64",
-    "jax_check_tracer_leaks",
+    pytest.param("jax_enable_x64", marks=pytest.mark.slow),
+    pytest.param("jax_check_tracer_leaks", marks=pytest.mark.slow),
 ]
 
 EVERYTHING = """

@@ -252,7 +252,7 @@ def test_the_driver_traces_a_game_once_for_all_of_its_kind(key):
     for seed in range(3):
         game = Game(3, jax.tree_util.Partial(score, jnp.arange(3.0) + seed))
         run(key, method, game, until=stopping.units(64))
-    # Once to score nobody and everybody, once to walk.
+    # Once to score the endpoints, once to walk.
     assert len(traces) == 2
 
 
