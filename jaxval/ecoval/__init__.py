@@ -1,6 +1,6 @@
 """EcoVal: values of clusters, divided among their points."""
 
-from jaxval.coalitions.game import grouped
+from jaxval.coalitions.algebra import grouped
 from jaxval.ecoval.allocation import (
     FULL,
     NO_ADJUSTMENT,

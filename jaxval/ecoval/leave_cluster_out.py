@@ -7,7 +7,8 @@ from jaxtyping import Float, Int
 
 from jaxval._checks import check
 from jaxval.coalitions import queries
-from jaxval.coalitions.game import Game, grouped
+from jaxval.coalitions.algebra import grouped
+from jaxval.coalitions.game import Game
 
 __all__ = ["ClusterValues", "leave_cluster_out", "leave_out_values"]
 

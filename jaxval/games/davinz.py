@@ -26,7 +26,8 @@ from jaxtyping import Int
 from jaxval._checks import check, finite, one_of, positive, whole_number
 from jaxval._targets import numbers, owners
 from jaxval.coalitions import queries
-from jaxval.coalitions.game import Game, combine
+from jaxval.coalitions.algebra import combine
+from jaxval.coalitions.game import Game
 from jaxval.execution.precision import float64
 from jaxval.games.complexity import (
     RegulariserWarning,

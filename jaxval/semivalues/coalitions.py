@@ -153,14 +153,17 @@ class Sampler:
 
 @dataclasses.dataclass(frozen=True)
 class Shorten:
-    """`shorten(count)` of an estimator: its sampler, cut to `count` evaluations."""
+    """`shorten(operand, count)` of an estimator: its sampler, cut to `count`.
+
+    Attributes:
+      sampler: Sampler with a method `shortened`, and one operand of arrays.
+    """
 
     sampler: Any
-    operand: Any
 
-    def __call__(self, num_evaluations: int) -> Partial:
+    def __call__(self, operand: Any, num_evaluations: int) -> Partial:
         """The sample function of the shorter step."""
-        return Partial(self.sampler.shortened(num_evaluations), self.operand)
+        return Partial(self.sampler.shortened(num_evaluations), operand)
 
 
 def keep_first(

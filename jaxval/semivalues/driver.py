@@ -123,6 +123,7 @@ class Driver:
         fold = _partial(self.estimator.fold)
         if self.game.on_host:
             game = self.game if self.record is None else self.record.game
+            finite = True
             for i in range(steps, steps + count):
                 one = sample(jax.random.fold_in(self.key, i), game, self.ends)
                 state, finite = _fold_one(fold, state, one)
@@ -188,6 +189,7 @@ class Driver:
         return known and n <= 16 and status.num_evaluations >= _EXHAUSTED * 2**n
 
     def _enumerate(self, status: Status) -> Status:
+        assert self.estimator.log_weights is not None
         estimate = exact.values(self.game, self.estimator.log_weights)
         covariance = status.covariance
         self.is_exact = True
@@ -254,7 +256,7 @@ class _Keyed:
 
 
 @jax.jit
-def _fold_all(fold, state, samples, count):
+def _fold_all(fold: Partial, state: Any, samples: Any, count: Any) -> Any:
     """The state with the first `count` samples folded in, and whether it is finite."""
     row = lambda k: jax.tree.map(
         lambda x: jax.lax.dynamic_index_in_dim(x, k, 0, keepdims=False), samples
@@ -264,7 +266,7 @@ def _fold_all(fold, state, samples, count):
 
 
 @jax.jit
-def _fold_one(fold, state, sample):
+def _fold_one(fold: Partial, state: Any, sample: Any) -> Any:
     state = fold(state, sample)
     return state, _is_finite(state)
 

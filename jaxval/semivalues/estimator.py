@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxval.coalitions.game import Game
-from jaxval.execution.precision import float64, in_double
+from jaxval.execution.precision import float64, in_double, packed, unpacked
 from jaxval.types import AnyArray, Ends, PRNGKey, ValueEstimate
 
 __all__ = [
@@ -89,6 +89,15 @@ class Estimator:
     def step(self, key: PRNGKey, state: Any, game: Game, ends: Ends | None) -> Any:
         """Draw one sample and fold it in: the loop of a caller that needs no driver."""
         return self.fold(state, self.sample(key, game, ends))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled with its arrays in the precision that they have."""
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return _restore, (packed(fields),)
+
+
+def _restore(fields: dict[str, Any]) -> Estimator:
+    return Estimator(**unpacked(fields))
 
 
 class RunningMoments(NamedTuple):

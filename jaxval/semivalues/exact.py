@@ -138,14 +138,15 @@ def contributions_by_size(
 @in_double
 def _by_size(scores: Float[Array, " coalitions"]) -> Float[Array, "n n"]:
     """The same inside a trace."""
-    n = _num_players(scores)
+    n, scores = _num_players(scores), jnp.asarray(scores, jnp.float64)
     sizes = _sizes(n)
     rows = []
     for i in range(n):
         pairs = scores.reshape(2 ** (n - 1 - i), 2, 2**i)
         added = (pairs[:, 1] - pairs[:, 0]).ravel()
         rows.append(jax.ops.segment_sum(added, sizes, num_segments=n))
-    return jnp.stack(rows) / np.bincount(sizes, minlength=n)
+    counts = np.bincount(sizes, minlength=n).astype(np.float64)
+    return jnp.stack(rows) / counts[None, :]
 
 
 def _sizes(num_players: int) -> Int[np.ndarray, " half"]:

@@ -179,7 +179,7 @@ def regression_adjusted(
         merge=_merge,
         num_evaluations=_num_evaluations,
         max_evaluations=sampler.count * (2 if pairs else 1),
-        shorten=_coalitions.Shorten(sampler, plan.sizes),
+        shorten=Partial(_coalitions.Shorten(sampler), plan.sizes),
         log_weights=log_weights,
     )
 
@@ -244,7 +244,7 @@ def _units(
     return fixed[None, :] + sampled
 
 
-def _line(members, ends: Ends):
+def _line(members: Bool[Array, "m n"], ends: Ends) -> Float[Array, " m"]:
     return ends.empty + members.mean(1) * (ends.full - ends.empty)
 
 
@@ -318,7 +318,7 @@ class _QuadraticValues:
         return np.concatenate([_LinearValues(n)(share), pairs], axis=1)
 
 
-def _size_terms(share, xp):
+def _size_terms(share: Any, xp: Any) -> Any:
     # Constant, and Legendre polynomials of degree 2 and up; the line is taken already.
     x = 2.0 * share - 1.0
     terms = [xp.ones_like(x), x]

@@ -112,7 +112,7 @@ def msr(
         merge=_merge,
         num_evaluations=_num_evaluations,
         max_evaluations=coalitions,
-        shorten=_coalitions.Shorten(sampler, plan.sizes),
+        shorten=Partial(_coalitions.Shorten(sampler), plan.sizes),
         log_weights=log_weights,
     )
 
@@ -151,7 +151,7 @@ def msr_unbiased(
         Partial(sampler, plan),
         max_evaluations=coalitions,
         log_weights=log_weights,
-        shorten=_coalitions.Shorten(sampler, plan),
+        shorten=Partial(_coalitions.Shorten(sampler), plan),
     )
 
 
@@ -190,7 +190,7 @@ def _fold(plan: Design, state: State, sample: ScoredCoalitions) -> State:
     # Sums of squares are of scores less a constant, lest they cancel.
     v = sample.scores - state.ends.full
 
-    def add(side: Side, a) -> Side:
+    def add(side: Side, a: Float[Array, "m n"]) -> Side:
         sums = (a.sum(0), v @ a, (a**2).sum(0), v @ a**2, v**2 @ a**2)
         return Side(*(old + new for old, new in zip(side, sums, strict=True)))
 
@@ -231,7 +231,7 @@ def _no_covariance(state: State) -> None:
     """Not kept: it would take the squares of all pairs of coefficients."""
 
 
-def _ratio(side: Side, count) -> tuple[Array, Array]:
+def _ratio(side: Side, count: Int[Array, ""]) -> tuple[Array, Array]:
     total = jnp.where(side.weight > 0, side.weight, 1.0)
     mean = side.score / total
     residual2 = side.score2 - 2 * mean * side.cross + mean**2 * side.weight2

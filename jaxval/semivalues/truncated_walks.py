@@ -166,13 +166,15 @@ def in_lanes(
     return Sample(end.units, end.reached, end.num_evaluations)
 
 
-def _fresh_carry(game):
+def _fresh_carry(game: Game) -> Any:
     if game.fast_step is None:
         return ()
     return game.fast_step(None, jnp.zeros(game.num_players, bool))[0]
 
 
-def _score_lanes(game, carry, mask):
+def _score_lanes(
+    game: Game, carry: Any, mask: Bool[Array, "lanes n"]
+) -> tuple[Any, Any]:
     if game.fast_step is None:
         return carry, game.scores(mask).astype(jnp.float64)
     if len(mask) > 1:

@@ -5,7 +5,7 @@ import pytest
 from oracles.ecoval import algorithm_1, blobs, nearest_mean_utility
 
 from jaxval import Game
-from jaxval.coalitions.game import grouped
+from jaxval.coalitions.algebra import grouped
 from jaxval.distributional.regressions import best_per_class, nearest_neighbours
 from jaxval.ecoval import (
     NO_ADJUSTMENT,
