@@ -263,7 +263,8 @@ def test_a_checkpoint_of_other_data_is_refused(tmp_path):
     path, method = tmp_path / "run", permutation_sampling(4)
     go = lambda data: run(
         jax.random.key(0), method,
-        custom.from_estimator(LogisticRegression(), data, VALID), until=stopping.units(2), every=1, checkpoint=path,
+        custom.from_estimator(LogisticRegression(), data, VALID),
+        until=stopping.units(2), every=1, checkpoint=path,
     )  # fmt: skip
     go(DATA)
     # The same endpoints, and other owners in between.
