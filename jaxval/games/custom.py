@@ -5,6 +5,7 @@ and remembered. The adapters at the end speak the interface of shapiq's games, a
 callable on a matrix of coalitions, in both directions and without depending on it.
 """
 
+import dataclasses
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -203,7 +204,8 @@ def from_estimator(
         fit.check_lasting()
         store = ScoreStore(cache, fit.fingerprint)
     scores = CachedScores(fit, players, jobs, store)
-    return _on_host(players, scores, scores.many)
+    game = _on_host(players, scores, scores.many)
+    return dataclasses.replace(game, fingerprint=fit.fingerprint)
 
 
 def _check_rows(data, valid) -> int:

@@ -81,6 +81,7 @@ def retraining(
         fast_scores=mean,
         on_host=True,
         rows=Rows(scores.num_rows, _MeanRows(scores)),
+        fingerprint=scores.fingerprint,
     )
 
 

@@ -1,3 +1,4 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
@@ -10,6 +11,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from jaxval.games import custom
+from jaxval.semivalues import stopping
+from jaxval.semivalues.checkpoint import CheckpointError
+from jaxval.semivalues.permutation import permutation_sampling
+from jaxval.semivalues.runs import run
 from jaxval.types import Dataset, Points
 
 RNG = np.random.default_rng(0)
@@ -252,3 +257,16 @@ def test_fingerprints_tell_data_and_settings_apart():
     ]
     assert fit() == fit()
     assert len({fit(), *others}) == 10
+
+
+def test_a_checkpoint_of_other_data_is_refused(tmp_path):
+    path, method = tmp_path / "run", permutation_sampling(4)
+    go = lambda data: run(
+        jax.random.key(0), method,
+        custom.from_estimator(LogisticRegression(), data, VALID),
+        until=stopping.units(2), every=1, checkpoint=path,
+    )  # fmt: skip
+    go(DATA)
+    # The same endpoints, and other owners in between.
+    with pytest.raises(CheckpointError, match="belongs to another run"):
+        go(DATA._replace(owner=(OWNER + 1) % 4))
