@@ -70,7 +70,7 @@ def cached(
     if path is not None and path.exists():
         try:
             return _read(path, identity, records)
-        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        except _DAMAGED as error:
             note(f"note: {path} can't be used ({error}); computing {name} again.")
     seconds: dict[str, float] = {}
     with timed(seconds, name):
@@ -99,6 +99,12 @@ def note_resumed(
         note(f"resuming: {there} of {len(names)} parts are there, in {folder}/")
 
 
+_DAMAGED = (
+    OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile,
+)  # fmt: skip
+"""What reading a damaged file raises."""
+
+
 def _path(folder: pathlib.Path, name: str) -> pathlib.Path:
     return folder / f"{name}-{jaxval.__version__}.npz"
 
@@ -117,7 +123,7 @@ def _write(path, identity, part, seconds, records) -> None:
 
 
 def _read(path, identity, records) -> tuple[Any, float]:
-    with np.load(path, allow_pickle=False) as stored:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
         content = json.loads(str(stored["tree"]))
         if content["identity"] != identity:
             raise ValueError(f"it holds {content['identity']}, not {identity}")

@@ -75,7 +75,7 @@ class Result:
     unprinted: tuple[str, ...] = ()
 
 
-def require(config: Any, **least: float) -> None:
+def require(config: Any, **least: float | int) -> None:
     """Check numbers of a configuration against their least values.
 
     Args:

@@ -54,7 +54,7 @@ def value(data: Any, **settings: Any) -> Valuation:
       >>> valid = Points(x + 0.01, data.y)
       >>> valuation = value(data, valid=valid, game="knn", neighbours=3)
       >>> valuation.owner_names, valuation.values.round(3).tolist()
-      (('0', '1', '2'), [0.486, 0.292, 0.222])
+      (('0', '1', '2'), [0.319, 0.326, 0.326])
     """
     with _python_wording():
         chosen = Settings(**_known(settings))
