@@ -19,7 +19,12 @@ from jaxval.valuation import ecoval, estimate, games, semivalues
 from jaxval.valuation.memory_check import memory_limit
 from jaxval.valuation.result import Valuation
 from jaxval.valuation.sampling import Plan
-from jaxval.valuation.settings import Settings, game_options, semivalue_parameters
+from jaxval.valuation.settings import (
+    Settings,
+    check_choices,
+    game_options,
+    semivalue_parameters,
+)
 
 __all__ = ["compute", "value"]
 
@@ -57,6 +62,7 @@ def value(data: Any, **settings: Any) -> Valuation:
       (('0', '1', '2'), [0.319, 0.326, 0.326])
     """
     with _python_wording():
+        check_choices(settings)
         chosen = Settings(**_known(settings))
         return compute(data, chosen, dataclasses.replace(SILENT, note=_warn))
 

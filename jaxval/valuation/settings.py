@@ -85,12 +85,7 @@ class Settings:
 
     def __post_init__(self):
         """Validates the settings eagerly."""
-        for name, choices in _CHOICES.items():
-            chosen = getattr(self, name)
-            check(
-                chosen in choices,
-                f"--{name} must be one of {', '.join(choices)}; got {chosen!r}.",
-            )
+        check_choices({name: getattr(self, name) for name in _CHOICES})
         for name, least in _LEAST.items():
             number = getattr(self, name)
             check(
@@ -147,6 +142,20 @@ class Settings:
             row is None or row.semivalues is None or self.semivalue in row.semivalues,
             f"--estimator {self.estimator} can't estimate {self.semivalue}; take "
             "antithetic, permutation or msr.",
+        )
+
+
+def check_choices(chosen: Mapping[str, Any]) -> None:
+    """Check the settings that must be one of several names.
+
+    Raises:
+      ValueError: If one is another; the message lists the names.
+    """
+    for name in chosen.keys() & _CHOICES.keys():
+        check(
+            chosen[name] in _CHOICES[name],
+            f"--{name} must be one of {', '.join(_CHOICES[name])}; got "
+            f"{chosen[name]!r}.",
         )
 
 

@@ -102,7 +102,7 @@ def test_a_valuation_is_drawn():
     pytest.importorskip("matplotlib")
     valuation = jaxval.value(Dataset(X, Y, OWNER), valid=Points(X, Y), game="size")
     (axes,) = valuation.plot().axes
-    assert "Shapley value" in axes.get_title(loc="left")
+    assert "Shapley value" in axes.get_title()
 
 
 def test_without_pandas_the_error_says_what_to_do(monkeypatch):

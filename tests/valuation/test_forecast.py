@@ -51,8 +51,8 @@ def test_hours_of_training_are_predicted():
 def test_remedies_are_those_that_would_help(key, table, estimator, budget, words):
     data = read_table(key, table, "height", owner="who")
     factory = GameFactory(
-        name="retraining", make=None, description="", unit="", max_exact=6,
-        is_trained=True,
+        name="retraining", make=lambda seed, progress: None, description="",
+        unit="", max_exact=6, is_trained=True,
     )  # fmt: skip
     plan = Plan(
         semivalue=semivalues.make("shapley"), estimator=estimator, budget=budget

@@ -66,7 +66,7 @@ def test_columns_of_names_and_of_decimal_commas(refuse):
 
 @pytest.mark.parametrize("cell", ["1e101", "-1e308"])
 def test_numbers_whose_squares_overflow(refuse, cell):
-    refuse(r"column 'a' is -?1e\+\d+, too large", edited(3, "1.5", cell))
+    refuse(r"column 'a' is -?1e.?[0-9]+, too large", edited(3, "1.5", cell))
 
 
 def test_validation_cells_far_from_the_training_rows(refuse):
