@@ -85,5 +85,7 @@ class _Lissa:
     steps: int
 
     def __call__(self, product, right):
-        step = lambda _, u: right + u - product(u) / self.scale
+        def step(_, u):
+            return right + u - product(u) / self.scale
+
         return jax.lax.fori_loop(0, self.steps, step, right) / self.scale

@@ -142,7 +142,10 @@ def gram(
     whole_number("block_size", block_size)
     x = jnp.asarray(x)
     other = x if y is None else jnp.asarray(y)
-    row = lambda xi: jax.vmap(lambda yj: kernel_fn(xi, yj))(other)
+
+    def row(xi):
+        return jax.vmap(lambda yj: kernel_fn(xi, yj))(other)
+
     return lax.map(row, x, batch_size=min(block_size, x.shape[0]))
 
 
