@@ -162,7 +162,7 @@ def fit_logistic(
       x: Inputs of a `Design`.
       targets: One-hot classes.
       present: Mask of the coalition's rows, $m$ of them.
-      penalty: $\lambda$, on the weights of the features as they were given.
+      penalty: Multiplier $\lambda$, on the weights of the features as they were given.
       start: Weights of a similar coalition, or zeros.
       tolerance: Largest entry of the gradient of the objective over $m$ that passes.
         From the hundredth step on it is enough that the gradient for features of unit
@@ -310,9 +310,9 @@ def fit_ridge(
     isn't penalised; the model of the empty coalition is 0.
 
     Args:
-      scatter: $X_S^\top X_S$.
-      cross: $X_S^\top Y_S$.
-      penalty: $\lambda$, against the *sum* of squared errors.
+      scatter: Products $X_S^\top X_S$.
+      cross: Products $X_S^\top Y_S$.
+      penalty: Multiplier $\lambda$, against the *sum* of squared errors.
 
     Returns:
       Weights, one column per output.

@@ -59,7 +59,7 @@ class Influences(NamedTuple):
 
     Attributes:
       values: Rise of the mean validation loss without each row.
-      residual: $\lVert (H + \delta I) s - g \rVert / \lVert g \rVert$ with
+      residual: Norm $\lVert (H + \delta I) s - g \rVert / \lVert g \rVert$ with
         $g = \nabla L_V$; 0 where the gradient is 0.
     """
 

@@ -47,7 +47,7 @@ def lissa(*, scale: float, steps: int = 5000) -> InverseFn:
     largest eigenvalue, and diverges to infinity otherwise.
 
     Args:
-      scale: $\sigma$; Koh and Liang take 10 to 25.
+      scale: Scale $\sigma$; Koh and Liang take 10 to 25.
       steps: Terms of the series.
 
     Raises:

@@ -150,7 +150,7 @@ def ridge(
         drawn from.
       points: Features and targets to be valued.
       valid: Features and targets to score with.
-      penalty: $\lambda$, multiplier of the squared norm of all weights.
+      penalty: Multiplier $\lambda$ of the squared norm of all weights.
       metric: Metric of predictions and targets, one score per validation row.
 
     Raises:

@@ -290,7 +290,7 @@ def kernel_regression_game(
       >>> game = kernel_regression_game(
       ...     jax.random.key(0), models.mlp([8], 2), data, Points(x, y)
       ... )
-      >>> float(game.score(np.array([True, True])))
+      >>> float(game.score(jax.numpy.ones(2, bool)))
       1.0
     """
     network = models.as_network(network)

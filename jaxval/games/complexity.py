@@ -89,7 +89,7 @@ def complexity(
       block: Block number of each row: the kernel inside blocks is kept. Fixed global
         blocks as in appendix B (the same for all coalitions), `owner` itself for
         contributor-aligned ones; one block when left out.
-      empty_score: $v(\emptyset)$.
+      empty_score: Score $v(\emptyset)$.
 
     Raises:
       ValueError: If lengths differ, an array holds text, NaN or infinity, `gram` is

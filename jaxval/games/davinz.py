@@ -64,8 +64,8 @@ class Davinz(NamedTuple):
     r"""The DAVINZ game and its two parts, which are baselines of their own.
 
     Attributes:
-      game: $-(\kappa \cdot$ complexity$) -$ discrepancy.
-      complexity: $\sqrt{\hat y^\top H^{-1} \hat y / m}$; lower is better.
+      game: Game $-(\kappa \cdot$ complexity$) -$ discrepancy.
+      complexity: Game $\sqrt{\hat y^\top H^{-1} \hat y / m}$; lower is better.
       discrepancy: MMD to the target sample; lower is better.
       kappa: Factor that makes the two comparable.
     """

@@ -82,7 +82,7 @@ def kernel_regression(
         the indicators are fitted. Under any other metric: real numbers or vectors.
       y_valid: Validation targets of the same kind; labels are numbered jointly.
       owner: Owner number of each row; each row is a player when left out.
-      penalty: $\lambda$, added to the diagonal.
+      penalty: Multiplier $\lambda$, added to the diagonal.
       metric: Metric with one score per row, of predictions `(v, outputs)` and targets:
         see `jaxval.training.losses`.
 

@@ -161,7 +161,7 @@ class SeedScores:
 
     Attributes:
       run: One training run, of (mask, seed number) to scores of validation rows.
-      num_players: $n$.
+      num_players: Number of players $n$.
       seeds: Training runs per coalition.
       empty_score: Score of the empty coalition; `None` for the untrained network's.
       class_table: Which owner has which class of the validation rows, or `None`.

@@ -34,7 +34,7 @@ class Recipe:
     Attributes:
       optimizer: Optax transformation.
       loss: Loss with one entry per row; its mean over the minibatch is descended.
-      batch_size: $b$; `None` takes all points of the coalition at once.
+      batch_size: Batch size $b$; `None` takes all points of the coalition at once.
       epochs: Epochs at most.
       min_epochs: Epochs at least.
       stop_below: Change of the loss below which the run ends; 0 never stops early.

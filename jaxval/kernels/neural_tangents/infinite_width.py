@@ -62,7 +62,7 @@ def relu_gram(
         its widths.
       weight_std: $\sigma_w$; the default keeps the scale of a signal from layer to
         layer.
-      bias_std: $\sigma_b$.
+      bias_std: Standard deviation $\sigma_b$ of the biases.
       execution: Rows at once (`batch_size`, all when `None`), which bound the memory
         beyond the result, and `progress`, called with (tiles done, tiles in all).
 
