@@ -75,7 +75,7 @@ def jaxval_worker(data, rounds):
     from jaxval.games import davinz, kernel_regression
 
     game = kernel_regression.kernel_regression(
-        *(data[k] for k in ("gram", "gram_valid", "y", "y_valid")), ridge=RIDGE
+        *(data[k] for k in ("gram", "gram_valid", "y", "y_valid")), penalty=RIDGE
     )
     complexity = davinz.complexity(data["gram"], np.ones(100), data["owner"], zeta=ZETA)
     until = semivalues.stopping.units

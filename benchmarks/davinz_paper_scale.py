@@ -2,8 +2,8 @@
 
 Table 7: 12,787 Ising samples of ten owners and MLP10. Table 6: 10,750 MNIST images of
 ten one-class owners and the CNN (needs a data folder with `mnist.npz`). For each: the
-whole tangent kernel, its factorisation in double precision, the score of everybody and
-of everybody but one.
+whole tangent kernel, its factorisation in double precision, the score of the grand
+coalition and of all contributors but one.
 
     python benchmarks/davinz_paper_scale.py --split ising
     python benchmarks/davinz_paper_scale.py --split mnist --data FOLDER
@@ -26,9 +26,10 @@ import numpy as np
 from jax.scipy.linalg import solve_triangular
 
 from jaxval import datasets, linalg, models
+from jaxval.execution.options import Execution
 from jaxval.execution.precision import float64, in_double
 from jaxval.kernels import readouts, tangent
-from jaxval.types import Dataset
+from jaxval.types import Dataset, Points
 
 
 class Problem(NamedTuple):
@@ -46,7 +47,7 @@ def ising(options):
     split = datasets.ising_split(jax.random.key(0), sum(sizes), 1)
     data = datasets.by_size(split.x_train, split.y_train, sizes)
     network = models.mlp10(width=options.width)
-    return Problem("Table 7: Ising, MLP10", data, network, readouts.only, 180)
+    return Problem("Table 7: Ising, MLP10", data, network, readouts.single_output, 180)
 
 
 def mnist(options):
@@ -54,7 +55,7 @@ def mnist(options):
     split = datasets.load("mnist", options.data, num_valid=1)
     data = datasets.by_class(split.x_train, split.y_train, sizes)
     network = models.cnn(width=options.width)
-    return Problem("Table 6: MNIST, CNN", data, network, readouts.own_logit, 360)
+    return Problem("Table 6: MNIST, CNN", data, network, readouts.true_class_logit, 360)
 
 
 SPLITS = {"ising": ising, "mnist": mnist}
@@ -124,7 +125,7 @@ def form_without_first(gram, y, zeta, first):
 def residuals(problem, params, x, y):
     network = models.apply_fn(problem.network)
     outputs = np.asarray(jax.jit(network)(params, x), np.float64)
-    if problem.readout is readouts.only:
+    if problem.readout is readouts.single_output:
         return y - outputs[:, 0]
     return 1.0 - np.take_along_axis(outputs, y[:, None], axis=1)[:, 0]
 
@@ -145,10 +146,9 @@ def run(problem, options):
         return tangent.gram(
             network,
             params,
-            x,
-            targets,
+            Points(x, targets),
             readout=problem.readout,
-            memory_limit=limit,
+            execution=Execution(memory=limit),
         )
 
     gram = watch.time("Gram matrix", whole_gram)
@@ -167,7 +167,7 @@ def run(problem, options):
     print(
         f"scores without owner 0, 1, ...: {np.array2string(scores[:-1], precision=6)}"
     )
-    print(f"score of everybody {scores[-1]:.6f}; first score agrees to {gap:.0e}")
+    print(f"grand coalition {scores[-1]:.6f}; first score agrees to {gap:.0e}")
     if options.check:
         second = check(gram, yhat, owner, sizes, zeta, without)
         print(f"second largest owner left out, against its own solve: {second:.0e}")

@@ -1,4 +1,4 @@
-"""Claim: EcoVal at its paper's scale, rivals included, takes minutes on two cores.
+"""Claim: EcoVal at its paper's scale, baselines included, takes minutes on two cores.
 
 One draw: 200 points, 2,000 test points (half for the utility, half held out), 30
 clusters, TMC Shapley with 600 permutations, Distributional Shapley, and the curves of
@@ -16,7 +16,7 @@ import os
 import pathlib
 import time
 
-from jaxval.experiments import ecoval
+from jaxval.experiments import ecoval_figures
 from jaxval.reporting.tables import to_text
 from jaxval.runner import contract
 
@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--iterations", type=int, default=600)
     parser.add_argument("--utility", choices=["logistic", "ridge"], default="logistic")
     given = parser.parse_args()
-    config = ecoval.Config(
+    config = ecoval_figures.Config(
         data=given.data or ("mnist" if given.data_dir else "digits"),
         data_dir=given.data_dir,
         iterations=given.iterations,
@@ -39,7 +39,9 @@ def main() -> None:
         draws=1,
     )
     started, processor = time.perf_counter(), time.process_time()
-    result = ecoval.run(config, contract.Context(note=print, progress=_progress))
+    result = ecoval_figures.run(
+        config, contract.Context(note=print, progress=_progress)
+    )
     wall, busy = time.perf_counter() - started, time.process_time() - processor
     for name in ("cost", "methods", "unseen", "hazards"):
         print(to_text(result.tables[name]), end="\n\n")

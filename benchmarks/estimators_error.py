@@ -1,4 +1,4 @@
-"""Root-mean-square error against utility calls, for all estimators on three games.
+"""Root-mean-square error against utility evaluations: all estimators, three games.
 
     python benchmarks/estimators_error.py --out results/estimators_error
 
@@ -51,7 +51,7 @@ def digits_table():
         kernel_regression.one_hot(y[:rows], 10),
         kernel_regression.one_hot(y[rows : rows + 200], 10),
         owner=np.arange(rows) // 5,
-        ridge=1e-2,
+        penalty=1e-2,
     )
     return exact.table(game, chunk_size=256)
 
@@ -109,7 +109,12 @@ def estimates(functions, scores, start, keys):
 
 def errors(estimator, scores, truth):
     """RMSE over players and keys at the last step within each budget; NaN if none."""
-    fns = (estimator.sample, estimator.fold, estimator.estimate, estimator.calls)
+    fns = (
+        estimator.sample,
+        estimator.fold,
+        estimator.estimate,
+        estimator.num_evaluations,
+    )
     functions = tuple(partial(fn) for fn in fns)
     scores = float64(scores)
     with double():
@@ -139,7 +144,7 @@ def draw(results, path):
         for i, (name, row) in enumerate(rows.items()):
             style = {"marker": "o^sdvPX*<>"[i], "linestyle": ["-", "--"][i >= 5]}
             axis.loglog(BUDGETS, row, label=name, markersize=4, **style)
-        axis.set(title=game, xlabel="utility calls")
+        axis.set(title=game, xlabel="utility evaluations")
         axis.set_xticks(BUDGETS, [str(budget) for budget in BUDGETS], minor=False)
         axis.set_xticks([], minor=True)
         axis.grid(visible=True, which="both", alpha=0.2)
@@ -159,7 +164,7 @@ def main():
     for game, scores in tables().items():
         truth = exact.from_table(scores, weights.shapley)
         size = np.sqrt(np.mean(truth**2))
-        print(f"\n{game}: root mean square value {size:.4f}, error at utility calls")
+        print(f"\n{game}: root mean square value {size:.4f}, error at evaluations")
         print(f"{'':18s}" + "".join(f"{budget:>10d}" for budget in BUDGETS))
         results[game] = {}
         for name, estimator in shapley_estimators().items():

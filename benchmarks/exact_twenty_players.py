@@ -17,7 +17,8 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 from jaxval.games import davinz
-from jaxval.kernels.mmd import kernel_sums, median_distance, rbf_ladder
+from jaxval.kernels.mmd import kernel_sums, rbf_ladder
+from jaxval.kernels.pairwise import median_distance
 from jaxval.semivalues import exact
 
 PLAYERS, ROWS = 20, 1200

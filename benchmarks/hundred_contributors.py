@@ -76,7 +76,7 @@ def problem(folder, seed):
     hidden, out = jax.random.split(jax.random.key(seed))
     params = (jax.random.normal(hidden, (64, 256)), jax.random.normal(out, (256, 1)))
     rows = x[:ROWS].astype(np.float32)
-    gram = tangent.gram(_network, params, rows, readout=readouts.only)
+    gram = tangent.gram(_network, params, rows, readout=readouts.single_output)
     left = target[:ROWS] - np.asarray(_network(params, rows))[:, 0]
     found = {"gram": np.asarray(gram), "residual": left, "x": rows, "valid": x[ROWS:]}
     partial = folder / "partial.npz"
@@ -92,7 +92,8 @@ def _network(params, x):
 
 def davinz_game(found):
     from jaxval.games import davinz
-    from jaxval.kernels.mmd import kernel_sums, median_distance, rbf_ladder
+    from jaxval.kernels.mmd import kernel_sums, rbf_ladder
+    from jaxval.kernels.pairwise import median_distance
 
     owner = owners()
     whole = davinz.complexity(
@@ -126,6 +127,7 @@ def write(path, estimate, outcome):
 
 
 def value(options):
+    from jaxval.execution.options import Execution
     from jaxval.execution.parallel import device_mesh
     from jaxval.semivalues import permutation, run, stopping
 
@@ -149,6 +151,7 @@ def value(options):
         if options.die_after is not None and status.steps >= options.die_after:
             os.kill(os.getpid(), signal.SIGKILL)
 
+    mesh = device_mesh(options.devices) if options.devices > 1 else None
     cpu, begun = time.process_time(), time.perf_counter()
     outcome = run(
         jax.random.key(options.seed),
@@ -157,7 +160,7 @@ def value(options):
         until=stopping.units(options.permutations),
         every=options.every,
         checkpoint=checkpoint,
-        mesh=device_mesh(options.devices) if options.devices > 1 else None,
+        execution=Execution(mesh=mesh),
         progress=progress,
     )
     wall, cpu = time.perf_counter() - begun, time.process_time() - cpu

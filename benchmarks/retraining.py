@@ -65,7 +65,7 @@ def lanes(count=64, epochs=3):
 
 
 def compare(name, network, data, masks, widths, epochs):
-    """Prints seconds and memory for these coalitions, in turn and so many at once."""
+    """Prints seconds and memory for these coalitions, in turn and several at once."""
     import jax
     import jax.numpy as jnp
 
@@ -125,14 +125,14 @@ def leave_one_out():
     from jaxval.coalitions import masks
     from jaxval.games.retraining import seed_scores
     from jaxval.training import Recipe, from_module
+    from jaxval.types import Points
 
     data, x_valid, y_valid = digits_data(100)
     start, cpu = time.perf_counter(), time.process_time()
     scores = seed_scores(
         jax.random.key(0),
         data,
-        x_valid,
-        y_valid,
+        Points(x_valid, y_valid),
         from_module(models.cnn(), data.x),
         Recipe(epochs=100),
         seeds=3,
@@ -165,9 +165,10 @@ def jaxval_logistic(permutations):
 
     from jaxval import Dataset, semivalues
     from jaxval.games.linear_models import logistic
+    from jaxval.types import Points
 
     x, y, x_valid, y_valid = points()
-    game = logistic(Dataset(x, y, np.arange(100)), x_valid, y_valid)
+    game = logistic(Dataset(x, y, np.arange(100)), Points(x_valid, y_valid))
     walk = semivalues.permutation.permutation_sampling(100)
     until = semivalues.stopping.units(permutations)
     seconds = []

@@ -22,8 +22,9 @@ import numpy as np
 
 from jaxval import models
 from jaxval.kernels import readouts, tangent
-from jaxval.kernels.layers import capture as layer_capture
+from jaxval.kernels.layers.capture import capture
 from jaxval.kernels.neural_tangents import engine as neural_tangents_engine
+from jaxval.types import Points
 
 
 class Problem(NamedTuple):
@@ -36,9 +37,9 @@ class Problem(NamedTuple):
 
 
 PEERS = {
-    "mlp10": Problem(models.mlp([512] * 10, 1), (64,), 256, readouts.only),
-    "cnn": Problem(models.cnn(), (28, 28, 1), 512, readouts.own_logit),
-    "resnet18": Problem(models.resnet18(), (32, 32, 3), 64, readouts.own_logit),
+    "mlp10": Problem(models.mlp([512] * 10, 1), (64,), 256, readouts.single_output),
+    "cnn": Problem(models.cnn(), (28, 28, 1), 512, readouts.true_class_logit),
+    "resnet18": Problem(models.resnet18(), (32, 32, 3), 64, readouts.true_class_logit),
 }
 RATES = {
     "mlp10-rate": PEERS["mlp10"]._replace(rows=4096),
@@ -85,14 +86,14 @@ def arguments(problem):
     x = jax.random.normal(data_key, (problem.rows, *problem.shape))
     params = models.init(init_key, problem.module, x)
     classes = jnp.arange(problem.rows) % 10
-    return models.apply_fn(problem.module), params, x, classes
+    return models.apply_fn(problem.module), params, Points(x, classes)
 
 
 def operations(problem, args):
     """Of both passes, and of every weight's cheapest route, symmetric pairs once."""
-    fn, params, x, y = args
-    capture = lambda p, x, y: layer_capture.capture(fn, p, (problem.readout,), x, y)
-    _, weights = jax.eval_shape(capture, params, x, y)
+    fn, params, (x, y) = args
+    captured = lambda p, x, y: capture(fn, p, (problem.readout,), x, y)
+    _, weights = jax.eval_shape(captured, params, x, y)
     n, total = problem.rows, 0
     pairs = n * (n + 1) // 2
     for weight in weights:

@@ -11,36 +11,42 @@ __version__ = "0.1.0"
 
 _MODULES = (
     "attribution",
-    "coalitions",
     "datasets",
     "distributional",
     "ecoval",
     "evaluation",
-    "execution",
     "games",
     "kernels",
-    "linalg",
-    "linear_models",
     "models",
-    "reporting",
     "semivalues",
     "training",
-    "types",
     "valuation",
 )
+_REST = (
+    "coalitions",
+    "execution",
+    "linalg",
+    "linear_models",
+    "reporting",
+    "runner",
+    "types",
+)
+"""Importable as attributes too, but not advertised."""
+
 _NAMES = {
     "Dataset": "types",
     "Game": "coalitions",
-    "LeaveOneOut": "coalitions",
+    "Points": "types",
     "ValueEstimate": "types",
     "combine": "coalitions",
+    "value": "valuation",
 }
 
 __all__ = [*_MODULES, *_NAMES]  # noqa: PLE0604
 
 
 def __getattr__(name: str) -> Any:
-    if name in _MODULES:
+    if name in _MODULES or name in _REST:
         return importlib.import_module(f"jaxval.{name}")
     if name in _NAMES:
         return getattr(importlib.import_module(f"jaxval.{_NAMES[name]}"), name)

@@ -5,6 +5,9 @@ inputs and a batch of them costs large matrix products. Inputs are centred, and 
 onto the principal axes of the whole data set, once and for all: neither changes the
 optimum (the penalty is the same in any rotated frame, and the intercept, which takes
 the centring up, isn't penalised), but on these axes the Hessian is nearly diagonal.
+
+The penalty acts on the weights of the features as they were given, as scikit-learn's
+does: standardise features whose units should not matter.
 """
 
 from typing import NamedTuple
@@ -14,19 +17,25 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Num
 
+from jaxval._checks import check
 from jaxval.execution.precision import float64, in_double
-from jaxval.types import Scalar
+from jaxval.types import AnyArray, Scalar
 
 __all__ = ["Design", "LogisticFit", "design", "fit_logistic", "fit_ridge", "rotate"]
+
+
+# Newton steps after which a fit may also pass by its gradient in units of standardised
+# features. Data on scales near 1 take fewer, and stop by the plain gradient.
+_PATIENCE = 100
 
 
 class Design(NamedTuple):
     """Inputs on their principal axes with a column of ones, and how to get there.
 
     Attributes:
-      x: rotated inputs; the last column is 1.
-      center: subtracted from raw inputs.
-      axes: and then multiplied by.
+      x: Rotated inputs; the last column is 1.
+      center: Means, subtracted from raw inputs.
+      axes: Principal axes, one per column, onto which centred inputs are turned.
     """
 
     x: Float[Array, "n p"]
@@ -34,18 +43,24 @@ class Design(NamedTuple):
     axes: Float[Array, "d r"]
 
 
-def design(x: Num[Array, "n ..."] | Num[np.ndarray, "n ..."]) -> Design:
+def design(x: Num[AnyArray, "n ..."]) -> Design:
     """Centre and rotate inputs; axes along which nothing varies are dropped.
+
+    Args:
+      x: Inputs, one per row; axes behind the first are flattened.
+
+    Raises:
+      ValueError: If `x` is no array with one row per sample.
 
     Example:
       >>> design(np.array([[0.0, 5.0], [2.0, 5.0]])).x.tolist()
       [[-1.0, 1.0], [1.0, 1.0]]
     """
-    flat = np.asarray(x, float).reshape(len(x), -1)
+    flat = _flat("x", x)
     center = flat.mean(axis=0)
     _, scales, axes = np.linalg.svd(flat - center, full_matrices=False)
     kept = axes[scales > 1e-10 * scales.max(initial=1e-300)]
-    # The sign of an axis is nobody's choice: make its largest entry positive.
+    # The sign of an axis is arbitrary: make its largest entry positive.
     kept = (
         kept * np.sign(kept[np.arange(len(kept)), np.abs(kept).argmax(axis=1)])[:, None]
     )
@@ -54,30 +69,50 @@ def design(x: Num[Array, "n ..."] | Num[np.ndarray, "n ..."]) -> Design:
 
 
 @in_double
-def rotate(
-    frame: Design, x: Num[Array, "v ..."] | Num[np.ndarray, "v ..."]
-) -> Float[Array, "v p"]:
+def rotate(frame: Design, x: Num[AnyArray, "v ..."]) -> Float[Array, "v p"]:
     """Other inputs on the axes of a design, with their column of ones.
+
+    Args:
+      frame: Design made of the training inputs.
+      x: Inputs of the same features.
+
+    Raises:
+      ValueError: If `x` is no array with one row per sample, or has other features.
 
     Example:
       >>> frame = design(np.array([[0.0, 5.0], [2.0, 5.0]]))
       >>> rotate(frame, np.array([[4.0, 7.0]])).tolist()
       [[3.0, 1.0]]
     """
-    flat = jnp.asarray(x, jnp.float64).reshape(len(x), -1)
+    flat = float64(_flat("x", x))
+    check(
+        flat.shape[1] == frame.center.shape[0],
+        f"x must have the {frame.center.shape[0]} features of the design; got "
+        f"{flat.shape[1]}.",
+    )
     turned = (flat - frame.center[None]) @ frame.axes
-    return jnp.concatenate([turned, jnp.ones((len(x), 1))], axis=1)
+    return jnp.concatenate([turned, jnp.ones((len(flat), 1))], axis=1)
+
+
+def _flat(name, x):
+    check(
+        not isinstance(x, dict | tuple) and np.ndim(x) >= 1,
+        f"{name} must be one array with a row per sample; got {type(x).__name__}. Join "
+        "several inputs along their features first.",
+    )
+    flat = np.asarray(x, float)
+    return flat.reshape(len(flat), -1)
 
 
 class LogisticFit(NamedTuple):
     """Where the solver ended.
 
     Attributes:
-      weights: one column a class; the last row is the intercepts.
-      gradient: largest entry of the gradient of the mean loss with penalty.
+      weights: Weights, one column per class; the last row is the intercepts.
+      gradient: Largest entry of the gradient of the mean loss with penalty.
       steps: Newton steps taken.
       products: Hessian-vector products taken.
-      converged: whether the gradient is within the tolerance; always for fewer than two
+      converged: Whether the gradient is within the tolerance; always for fewer than two
         classes, which have nothing to fit.
     """
 
@@ -102,20 +137,21 @@ def fit_logistic(
     x: Float[Array, "n p"],
     targets: Float[Array, "n classes"],
     present: Bool[Array, " n"],
-    strength: Scalar,
+    penalty: Scalar,
     start: Float[Array, "p classes"],
     *,
     tolerance: float = 1e-5,
-    max_steps: int = 100,
+    max_steps: int = 1000,
 ) -> LogisticFit:
     r"""Multinomial logistic regression on the rows that are present.
 
     $$\min_W \sum_{i \in S} -\log \mathrm{softmax}(W^\top x_i)_{y_i}
-    + \frac{1}{2C} \lVert W \rVert^2$$
+    + \frac{\lambda}{2} \lVert W \rVert^2$$
 
     without a penalty on the intercepts, over the classes of the coalition only: others
-    keep zero columns. As in scikit-learn, which fits *one* column to two classes,
-    their penalty counts twice (one column $w$ is the two columns $\pm w/2$).
+    keep zero columns. It is scikit-learn's `LogisticRegression(C=1 / penalty)`; as
+    there, where *one* column is fitted to two classes, their penalty counts twice (one
+    column $w$ is the two columns $\pm w/2$).
 
     Each Newton direction comes from conjugate gradients, preconditioned by the
     diagonal of the Hessian. The length of a step follows from the bound
@@ -123,17 +159,22 @@ def fit_logistic(
     change in logits: $\ln(1+s)/s$ always descends, tends to 1, and needs no search.
 
     Args:
-      x: inputs of a `Design`.
-      targets: one-hot classes.
-      present: the coalition's rows.
-      strength: $C$.
-      start: weights of a similar coalition, or zeros.
-      tolerance: of the largest entry of the gradient of the objective over $m$.
+      x: Inputs of a `Design`.
+      targets: One-hot classes.
+      present: Mask of the coalition's rows, $m$ of them.
+      penalty: $\lambda$, on the weights of the features as they were given.
+      start: Weights of a similar coalition, or zeros.
+      tolerance: Largest entry of the gradient of the objective over $m$ that passes.
+        Raw features of large scale make gradients large: from the hundredth step on it
+        is enough that the gradient for features of unit mean square is as small.
       max_steps: Newton steps at most.
 
     Returns:
       The weights, and whether they are the optimum's to the tolerance: look at
       `converged`.
+
+    Raises:
+      ValueError: If the shapes don't fit together.
 
     Example:
       >>> frame = design(np.array([[0.0], [1.0], [2.0], [3.0]]))
@@ -148,13 +189,15 @@ def fit_logistic(
     References:
       Sun and Tran-Dinh, *Generalized self-concordant functions*, 2019.
     """
-    seen = present.astype(x.dtype)
+    _check_shapes(x, targets, present, start)
+    seen = present.astype(x.dtype)  # (n,)
     size = jnp.maximum(seen.sum(), 1.0)
-    classes = (seen @ targets) > 0
-    penalty = jnp.where(classes.sum() == 2, 2.0, 1.0) / strength
-    ridge = (penalty * jnp.ones(x.shape[1]).at[-1].set(0.0))[:, None]
+    classes = (seen @ targets) > 0  # (classes,)
+    penalty = jnp.where(classes.sum() == 2, 2.0, 1.0) * penalty
+    ridge = (penalty * jnp.ones(x.shape[1]).at[-1].set(0.0))[:, None]  # (p, 1)
     targets = seen[:, None] * targets
     squares = x**2
+    scale = jnp.sqrt(jnp.maximum(seen @ squares / size, 1.0))[:, None]  # (p, 1)
 
     def look(weights, logits, steps, products):
         shown = jnp.where(classes[None, :], logits, -jnp.inf)
@@ -165,7 +208,8 @@ def fit_logistic(
 
     def flat(at):
         level = jnp.max(jnp.abs(at.slope)) <= tolerance * size
-        return level | (classes.sum() <= 1)
+        scaled = jnp.max(jnp.abs(at.slope / scale)) <= tolerance * size
+        return level | (scaled & (at.steps >= _PATIENCE)) | (classes.sum() <= 1)
 
     def step(at):
         def curve(v):
@@ -188,6 +232,24 @@ def fit_logistic(
     end = jax.lax.while_loop(goes_on, step, look(start, x @ start, zero, zero))
     gradient = jnp.max(jnp.abs(end.slope)) / size
     return LogisticFit(end.weights, gradient, end.steps, end.products, flat(end))
+
+
+def _check_shapes(x, targets, present, start):
+    told = {"x": x, "targets": targets, "present": present, "start": start}
+    for name, array in told.items():
+        check(
+            hasattr(array, "ndim") and array.ndim == (1 if name == "present" else 2),
+            f"{name} must be one array, x (rows, features), targets (rows, classes), "
+            f"present (rows,), start (features, classes); got {type(array).__name__} "
+            f"of shape {getattr(array, 'shape', None)}. See `design`.",
+        )
+    check(
+        x.shape[0] == targets.shape[0] == present.shape[0]
+        and start.shape == (x.shape[1], targets.shape[1]),
+        "x, targets, present and start must fit together: (rows, features), (rows, "
+        "classes), (rows,), (features, classes); got "
+        f"{[array.shape for array in told.values()]}.",
+    )
 
 
 class _Conjugate(NamedTuple):
@@ -232,19 +294,22 @@ def _conjugate_gradients(curve, target, diagonal, accuracy=0.3, most=100):
 def fit_ridge(
     scatter: Float[Array, "p p"],
     cross: Float[Array, "p outputs"],
-    alpha: Scalar,
+    penalty: Scalar,
 ) -> Float[Array, "p outputs"]:
     r"""Ridge regression from the coalition's sums of products.
 
-    The last column of $X$ is the intercept's and isn't penalised; nobody's model is 0.
+    $$\min_W \lVert X_S W - Y_S \rVert^2 + \lambda \lVert W \rVert^2,$$
+
+    scikit-learn's `Ridge(alpha=penalty)`. The last column of $X$ is the intercept's and
+    isn't penalised; the model of the empty coalition is 0.
 
     Args:
       scatter: $X_S^\top X_S$.
       cross: $X_S^\top Y_S$.
-      alpha: penalty on the squared weights, against the *sum* of squared errors.
+      penalty: $\lambda$, against the *sum* of squared errors.
 
     Returns:
-      One column of weights a target.
+      Weights, one column per output.
 
     Example:
       >>> x, y = jnp.array([[1.0, 1.0], [-1.0, 1.0]]), jnp.array([[3.0], [1.0]])
@@ -255,7 +320,7 @@ def fit_ridge(
       Hoerl and Kennard, *Ridge regression: biased estimation for nonorthogonal
       problems*, 1970.
     """
-    nobody = (scatter[-1, -1] == 0).astype(scatter.dtype)
-    ridge = (alpha * jnp.ones(len(scatter))).at[-1].set(nobody)
+    is_empty = (scatter[-1, -1] == 0).astype(scatter.dtype)
+    ridge = (penalty * jnp.ones(len(scatter))).at[-1].set(is_empty)
     factor = jnp.linalg.cholesky(scatter + jnp.diag(ridge))
     return jax.scipy.linalg.cho_solve((factor, True), cross)

@@ -1,8 +1,8 @@
 r"""The contracts everything else is written against.
 
 A *game* $v$ gives every coalition of players one number; a *value* is a linear
-functional of a game. Whoever writes a game knows nothing of Shapley, whoever writes a
-semi-value knows nothing of data, and this module is all they share.
+functional of a game. Games know nothing of Shapley, semi-values know nothing of data,
+and this module is all they share.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, Num
 
 __all__ = [
+    "AnyArray",
     "ApplyFn",
     "Dataset",
     "Ends",
@@ -28,6 +29,9 @@ __all__ = [
     "Split",
     "ValueEstimate",
 ]
+
+AnyArray = Array | np.ndarray
+"""An array of either world; `Float[AnyArray, "n d"]` says its type and shape."""
 
 PRNGKey = Key[Array, ""]
 Scalar = Float[Array, ""]
@@ -47,30 +51,30 @@ ReadoutFn = Callable[[Float[Array, " outputs"], Num[Array, "..."]], Scalar]
 
 @runtime_checkable
 class ScoreFn(Protocol):
-    """The worth $v(S)$ of one coalition.
+    """The score $v(S)$ of one coalition.
 
     Guarantees asked of every implementation: the same mask gives the same number;
     every mask is legal, the empty one included; it can be jitted and vmapped.
     """
 
     def __call__(self, mask: Mask) -> Scalar:
-        """The worth of the players whose entry of `mask` is true."""
+        """The score of the players whose entry of `mask` is true."""
         ...
 
 
 class Dataset(NamedTuple):
-    """Samples and who contributed each; a point-level data set has one owner a point.
+    """Samples and who contributed each; in a point-level data set each owns one point.
 
     Attributes:
-      x: inputs, one a row.
-      y: targets: class numbers, real numbers or vectors.
-      owner: the player, 0 to K-1, that contributed each row: the rows of a coalition
-        are `mask[owner]`.
+      x: Inputs, one per row.
+      y: Targets, one per row: class numbers, real numbers or vectors.
+      owner: Player, 0 to K-1, that contributed each row: the rows of a coalition are
+        `mask[owner]`.
     """
 
-    x: Num[Array, "n ..."] | Num[np.ndarray, "n ..."]
-    y: Num[Array, "n ..."] | Num[np.ndarray, "n ..."]
-    owner: Int[Array, " n"] | Int[np.ndarray, " n"]
+    x: Num[AnyArray, "n ..."]
+    y: Num[AnyArray, "n ..."]
+    owner: Int[AnyArray, " n"]
 
     @property
     def num_owners(self) -> int:
@@ -91,8 +95,8 @@ class Points(NamedTuple):
       y: Targets, one per row: class numbers, real numbers or vectors.
     """
 
-    x: Num[Array, "n ..."] | Num[np.ndarray, "n ..."]
-    y: Num[Array, "n ..."] | Num[np.ndarray, "n ..."]
+    x: Num[AnyArray, "n ..."]
+    y: Num[AnyArray, "n ..."]
 
 
 class Split(NamedTuple):
@@ -122,27 +126,33 @@ class Split(NamedTuple):
 
 
 class ValueEstimate(NamedTuple):
-    """A value for each player, and how sure we are of it.
+    """A value for each player, and how certain it is.
 
     Attributes:
-      values: in the units of the game's score.
-      stderr: standard error of each value, in the same units; 0 where it is exact, NaN
+      values: Values, in the units of the game's score.
+      stderr: Standard error of each value, in the same units; 0 where it is exact, NaN
         where too few units were drawn to tell.
-      counts: independent units behind each value (permutations, antithetic pairs,
+      counts: Independent units behind each value (permutations, antithetic pairs,
         coalitions, seeds: the estimator says which).
+      degrees: Degrees of freedom of each standard error; `counts - 1` when `None`,
+        infinite where the values are exact by construction.
+      unit_range: Largest less smallest unit over all players: what units that agree
+        may still hide. Unknown when `None`.
     """
 
-    values: Float[Array, " players"] | Float[np.ndarray, " players"]
-    stderr: Float[Array, " players"] | Float[np.ndarray, " players"]
-    counts: Int[Array, " players"] | Int[np.ndarray, " players"]
+    values: Float[AnyArray, " players"]
+    stderr: Float[AnyArray, " players"]
+    counts: Int[AnyArray, " players"]
+    degrees: Num[AnyArray, " players"] | None = None
+    unit_range: Float[AnyArray, ""] | float | None = None
 
 
 class Ends(NamedTuple):
-    r"""What every estimator may lean on: two scores, asked for once a run.
+    r"""The endpoints of a game: two scores that every estimator gets, asked once a run.
 
     Attributes:
-      empty: $v(\emptyset)$.
-      full: $v(N)$.
+      empty: Score of the empty coalition, $v(\emptyset)$.
+      full: Score of the grand coalition, $v(N)$.
     """
 
     empty: Scalar | float

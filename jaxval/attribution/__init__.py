@@ -1,5 +1,5 @@
 """Attribution: what each row does to a trained model's predictions."""
 
-from jaxval.attribution import influence
+from jaxval.attribution import influence, solvers
 
-__all__ = ["influence"]
+__all__ = ["influence", "solvers"]

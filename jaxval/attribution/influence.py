@@ -16,15 +16,15 @@ References:
   machine learning in linear time* (LiSSA), 2017.
 """
 
+import dataclasses
 import warnings
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float, Int, Num
+from jax.tree_util import Partial
+from jaxtyping import Array, Float, Int
 
 from jaxval._checks import (
     check,
@@ -33,28 +33,26 @@ from jaxval._checks import (
     positive,
     same_features,
     same_length,
+    train_and_valid,
 )
-from jaxval.coalitions.game import Game
+from jaxval._targets import class_targets
+from jaxval.attribution.hessian import Problem, all_rows, each_query
+from jaxval.attribution.solvers import InverseFn, conjugate_gradient
+from jaxval.coalitions.game import Game, Rows
+from jaxval.execution.precision import float64, in_double
 from jaxval.games.analytic import additive
-from jaxval.types import ApplyFn, Dataset
+from jaxval.training.losses import LossFn, cross_entropy
+from jaxval.types import AnyArray, ApplyFn, Dataset, Points
 
 __all__ = [
     "Influences",
     "UnsolvedWarning",
-    "conjugate_gradient",
     "influence",
     "influence_game",
     "influences",
-    "lissa",
+    "query_influences",
     "solved_influences",
 ]
-
-LossFn = Callable[[Float[Array, " outputs"], Any], Float[Array, ""]]
-"""The loss of one sample's outputs against its target."""
-
-Product = Callable[[Float[Array, " p"]], Float[Array, " p"]]
-InverseFn = Callable[[Product, Float[Array, " p"]], Float[Array, " p"]]
-
 
 _TOLERATED = 0.1
 """Share of the gradient that a solve may leave before it is warned of."""
@@ -71,7 +69,7 @@ class Influences(NamedTuple):
     r"""Influences and how well the system behind them was solved.
 
     Attributes:
-      values: the rise of the mean validation loss without each row.
+      values: Rise of the mean validation loss without each row.
       residual: $\lVert (H + \delta I) s - g \rVert / \lVert g \rVert$ with
         $g = \nabla L_V$; 0 where the gradient is 0.
     """
@@ -80,114 +78,56 @@ class Influences(NamedTuple):
     residual: float
 
 
-def conjugate_gradient(*, tolerance: float = 1e-8, max_steps: int = 100) -> InverseFn:
-    """Solve with the damped Hessian by conjugate gradients: exact for convex losses.
-
-    Args:
-      tolerance: of the residual, relative to the right side.
-      max_steps: Hessian-vector products at most.
-
-    Example:
-      >>> solve = conjugate_gradient()
-      >>> solve(lambda v: 2.0 * v, jnp.array([2.0, 4.0])).tolist()
-      [1.0, 2.0]
-
-    References:
-      Martens, *Deep learning via Hessian-free optimization*, ICML 2010.
-    """
-    positive("tolerance", tolerance, zero=True)
-    check(max_steps >= 1, f"max_steps must be at least 1; got {max_steps}.")
-
-    def solve(product, right):
-        return jax.scipy.sparse.linalg.cg(
-            product, right, tol=tolerance, maxiter=max_steps
-        )[0]
-
-    return solve
-
-
-def lissa(*, scale: float, steps: int = 5000) -> InverseFn:
-    r"""Solve by the Neumann series $u \leftarrow v + u - (H + \delta I) u / \sigma$.
-
-    With the Hessian of all rows in each step, so without the sampling noise of the
-    original; the result is $u / \sigma$. It converges where $\sigma$ is over half the
-    largest eigenvalue, and diverges to infinity otherwise.
-
-    Args:
-      scale: $\sigma$; Koh and Liang take 10 to 25.
-      steps: terms of the series.
-
-    Example:
-      >>> solve = lissa(scale=4.0, steps=50)
-      >>> solve(lambda v: 2.0 * v, jnp.array([2.0, 4.0])).round(4).tolist()
-      [1.0, 2.0]
-
-    References:
-      Agarwal, Bullins and Hazan, *Second-order stochastic optimization for machine
-      learning in linear time*, JMLR 2017.
-    """
-    positive("scale", scale)
-    check(steps >= 1, f"steps must be at least 1; got {steps}.")
-
-    def solve(product, right):
-        step = lambda _, u: right + u - product(u) / scale
-        return jax.lax.fori_loop(0, steps, step, right) / scale
-
-    return solve
-
-
 def influences(
     apply_fn: ApplyFn,
     params: Any,
     loss: LossFn,
-    dataset: Dataset,
-    x_valid: Num[Array, "v ..."] | Num[np.ndarray, "v ..."],
-    y_valid: Num[Array, "v ..."] | Num[np.ndarray, "v ..."],
+    data: Dataset,
+    valid: Points,
     *,
     damping: float,
     inverse: InverseFn | None = None,
-    l2: float = 0.0,
+    penalty: float = 0.0,
     batch_size: int = 128,
 ) -> Float[np.ndarray, " n"]:
     r"""The rise of the mean validation loss if each row were left out of training.
 
     Args:
-      apply_fn: the network.
-      params: at the minimum of the mean training loss (plus $\tfrac12 \lambda$ times
-        their squared norm).
-      loss: of one sample.
-      dataset: training rows.
-      x_valid: validation inputs.
-      y_valid: validation targets.
+      apply_fn: Network, `(params, x) -> outputs`.
+      params: Parameters at the minimum of the mean training loss (plus
+        $\tfrac12 \lambda$ times their squared norm).
+      loss: Loss with one entry per row, as in `training.losses`.
+      data: Training rows; classes in any spelling where the loss is `cross_entropy`.
+      valid: Validation rows.
       damping: $\delta$, added to the Hessian's diagonal; 0 for strictly convex losses.
-      inverse: `conjugate_gradient()` when left out, or `lissa(...)`.
-      l2: $\lambda$.
-      batch_size: rows whose gradients are held at once.
+      inverse: Solver; `conjugate_gradient()` when left out, or `lissa(...)`.
+      penalty: $\lambda$, multiplier of half the squared norm of the parameters.
+      batch_size: Rows whose gradients are held at once.
 
     Raises:
-      ValueError: if the data don't fit together, a number is not finite, a label is no
+      ValueError: If the data don't fit together, a number is not finite, a label is no
         class of the network, or the solver diverged.
 
     Warns:
-      UnsolvedWarning: if the solver stopped with over a tenth of the gradient left.
+      UnsolvedWarning: If the solver stopped with over a tenth of the gradient left.
         `solved_influences` says how much.
 
     Example:
+      >>> from jaxval.training import squared_error
       >>> apply = lambda w, x: x @ w[:, None]
-      >>> square = lambda out, y: 0.5 * (out[0] - y) ** 2
       >>> x, y = jnp.ones((2, 1)), jnp.array([0.0, 2.0])
-      >>> data = Dataset(x, y, jnp.array([0, 1]))
+      >>> data, valid = Dataset(x, y, jnp.array([0, 1])), Points(x[:1], y[1:] + 1)
       >>> influences(
-      ...     apply, jnp.ones(1), square, data, x[:1], jnp.array([3.0]), damping=0.0
+      ...     apply, jnp.ones(1), squared_error, data, valid, damping=0.0
       ... ).round(3)
-      array([-1.,  1.], dtype=float32)
+      array([-2.,  2.], dtype=float32)
 
     References:
       Koh and Liang, ICML 2017, Eq. 2.
     """
     found = solved_influences(
-        apply_fn, params, loss, dataset, x_valid, y_valid, damping=damping,
-        inverse=inverse, l2=l2, batch_size=batch_size,
+        apply_fn, params, loss, data, valid, damping=damping, inverse=inverse,
+        penalty=penalty, batch_size=batch_size,
     )  # fmt: skip
     if found.residual > _TOLERATED:
         warnings.warn(
@@ -204,13 +144,12 @@ def solved_influences(
     apply_fn: ApplyFn,
     params: Any,
     loss: LossFn,
-    dataset: Dataset,
-    x_valid: Num[Array, "v ..."] | Num[np.ndarray, "v ..."],
-    y_valid: Num[Array, "v ..."] | Num[np.ndarray, "v ..."],
+    data: Dataset,
+    valid: Points,
     *,
     damping: float,
     inverse: InverseFn | None = None,
-    l2: float = 0.0,
+    penalty: float = 0.0,
     batch_size: int = 128,
 ) -> Influences:
     r"""`influences`, with what the solver left, and no warning about it.
@@ -219,27 +158,26 @@ def solved_influences(
     network, give values that look like any others; only the residual tells.
 
     Args:
-      apply_fn: the network.
-      params: as of `influences`, and so on.
-      loss: of one sample.
-      dataset: training rows.
-      x_valid: validation inputs.
-      y_valid: validation targets.
-      damping: $\delta$.
-      inverse: the solver.
-      l2: $\lambda$.
-      batch_size: rows whose gradients are held at once.
+      apply_fn: Network, `(params, x) -> outputs`.
+      params: Parameters at the minimum of the mean training loss with penalty.
+      loss: Loss with one entry per row.
+      data: Training rows.
+      valid: Validation rows.
+      damping: $\delta$, added to the Hessian's diagonal.
+      inverse: Solver; `conjugate_gradient()` when left out.
+      penalty: $\lambda$, multiplier of half the squared norm of the parameters.
+      batch_size: Rows whose gradients are held at once.
 
     Raises:
-      ValueError: as of `influences`.
+      ValueError: As `influences`.
 
     Example:
+      >>> from jaxval.training import squared_error
       >>> apply = lambda w, x: x @ w[:, None]
-      >>> square = lambda out, y: 0.5 * (out[0] - y) ** 2
       >>> x, y = jnp.ones((2, 1)), jnp.array([0.0, 2.0])
-      >>> data = Dataset(x, y, jnp.array([0, 1]))
+      >>> data, valid = Dataset(x, y, jnp.array([0, 1])), Points(x[:1], y[1:] + 1)
       >>> found = solved_influences(
-      ...     apply, jnp.ones(1), square, data, x[:1], jnp.array([3.0]), damping=0.0
+      ...     apply, jnp.ones(1), squared_error, data, valid, damping=0.0
       ... )
       >>> found.residual < 1e-6
       True
@@ -248,61 +186,104 @@ def solved_influences(
       Koh and Liang, ICML 2017, Eq. 2; Basu, Pope and Feizi, *Influence functions in
       deep learning are fragile*, ICLR 2021.
     """
+    problem, rows = _problem(
+        apply_fn, params, loss, data, valid, damping, inverse, penalty, batch_size
+    )
+    values, residual = jax.tree.map(np.asarray, all_rows(problem, params, *rows))
+    _check_solved(values, residual)
+    return Influences(values, float(residual))
+
+
+def query_influences(
+    apply_fn: ApplyFn,
+    params: Any,
+    loss: LossFn,
+    data: Dataset,
+    valid: Points,
+    *,
+    damping: float,
+    inverse: InverseFn | None = None,
+    penalty: float = 0.0,
+    batch_size: int = 128,
+) -> Float[np.ndarray, "n queries"]:
+    r"""The rise of the loss of each validation row if each row were left out.
+
+    One system is solved per validation row; the mean over them is `influences`, up to
+    what the solver leaves.
+
+    Args:
+      apply_fn: Network, `(params, x) -> outputs`.
+      params: Parameters at the minimum of the mean training loss with penalty.
+      loss: Loss with one entry per row.
+      data: Training rows.
+      valid: Validation rows, the queries.
+      damping: $\delta$, added to the Hessian's diagonal.
+      inverse: Solver; `conjugate_gradient()` when left out.
+      penalty: $\lambda$, multiplier of half the squared norm of the parameters.
+      batch_size: Rows whose gradients are held at once.
+
+    Returns:
+      Influences, one row per training row and one column per validation row.
+
+    Raises:
+      ValueError: As `influences`, for the worst solved query.
+
+    Example:
+      >>> from jaxval.training import squared_error
+      >>> apply = lambda w, x: x @ w[:, None]
+      >>> x, y = jnp.ones((2, 1)), jnp.array([0.0, 2.0])
+      >>> data = Dataset(x, y, jnp.array([0, 1]))
+      >>> query_influences(
+      ...     apply, jnp.ones(1), squared_error, data, Points(x, y), damping=0.0
+      ... ).round(3).tolist()
+      [[1.0, -1.0], [-1.0, 1.0]]
+
+    References:
+      Koh and Liang, ICML 2017, Eq. 2.
+    """
+    problem, rows = _problem(
+        apply_fn, params, loss, data, valid, damping, inverse, penalty, batch_size
+    )
+    values, residuals = jax.tree.map(np.asarray, each_query(problem, params, *rows))
+    _check_solved(values, residuals.max())
+    return values.T
+
+
+def _problem(
+    apply_fn, params, loss, data, valid, damping, inverse, penalty, batch_size
+):
     positive("damping", damping, zero=True)
-    positive("l2", l2, zero=True)
+    positive("penalty", penalty, zero=True)
     check(batch_size >= 1, f"batch_size must be at least 1; got {batch_size}.")
-    _check_data(apply_fn, params, dataset, x_valid, y_valid)
-    flat, unravel = ravel_pytree(params)
-    of_row = lambda p, xi, yi: loss(apply_fn(unravel(p), xi[None])[0], yi)
+    data, valid = _checked(apply_fn, params, loss, data, valid)
+    solve = conjugate_gradient() if inverse is None else inverse
+    rows = map(jnp.asarray, (data.x, data.y, valid.x, valid.y))
+    problem = Problem(apply_fn, loss, solve, batch_size)
+    return problem, (*rows, jnp.asarray(penalty + damping))
 
-    def mean_loss(p, x, y):
-        return jnp.mean(jax.vmap(loss)(apply_fn(unravel(p), x), y))
 
-    solve = inverse or conjugate_gradient()
-
-    # The data are arguments: XLA would fold constants of their size for minutes.
-    @jax.jit
-    def all_rows(flat, x, y, x_valid, y_valid):
-        def product(vector):
-            gradient = lambda p: jax.grad(mean_loss)(p, x, y)
-            curved = jax.jvp(gradient, (flat,), (vector,))[1]
-            return curved + (l2 + damping) * vector
-
-        target = jax.grad(mean_loss)(flat, x_valid, y_valid)
-        direction = solve(product, target)
-        left = jnp.linalg.norm(product(direction) - target)
-        scale = jnp.linalg.norm(target)
-        own = lambda row: jax.grad(of_row)(flat, *row) @ direction
-        values = jax.lax.map(own, (x, y), batch_size=batch_size) / len(x)
-        return values, jnp.where(scale > 0, left / jnp.where(scale > 0, scale, 1), 0.0)
-
-    rows = map(jnp.asarray, (dataset.x, dataset.y, x_valid, y_valid))
-    values, residual = jax.tree.map(np.asarray, all_rows(flat, *rows))
+def _check_solved(values, residual):
     check(
         bool(np.isfinite(values).all() and residual < _DIVERGED),
         "influence functions diverged: the solver ended further from a solution than "
         f"it began (relative residual {residual:.2g}). Raise damping, or the scale of "
         "lissa.",
     )
-    return Influences(values, float(residual))
 
 
-def _check_data(apply_fn, params, dataset, x_valid, y_valid) -> None:
-    same_length(x=dataset.x, y=dataset.y)
-    same_length(x_valid=x_valid, y_valid=y_valid)
-    check(len(dataset.x) > 0, "x is empty: there are no rows to value.")
-    check(len(y_valid) > 0, "y_valid is empty: there is no loss to change.")
-    same_features(x=dataset.x, x_valid=x_valid)
-    same_features(y=dataset.y, y_valid=y_valid)
-    arrays = {"x": dataset.x, "y": dataset.y, "x_valid": x_valid, "y_valid": y_valid}
-    for name, array in arrays.items():
-        finite(name, array)
+def _checked(apply_fn, params, loss, data, valid) -> tuple[Dataset, Points]:
+    """The data, with class numbers where the loss wants classes."""
+    train_and_valid(data, valid)
     for leaf in jax.tree.leaves(params):
         finite("params", leaf)
-    one = jnp.asarray(x_valid[:1])
-    outputs = jax.eval_shape(apply_fn, params, one).shape[1]
-    for name in ("y", "y_valid"):
-        labels = np.asarray(arrays[name])
+    outputs = jax.eval_shape(apply_fn, params, jnp.asarray(valid.x[:1])).shape[1]
+    targets = {"data.y": data.y, "valid.y": valid.y}
+    if loss is cross_entropy:
+        (y, y_valid), _ = class_targets(outputs, **targets)
+        return data._replace(y=y), valid._replace(y=y_valid)
+    same_features(**targets)
+    for name, labels in targets.items():
+        labels = np.asarray(labels)
         # Whole numbers for several outputs are classes, which nothing else would check.
         if outputs < 2 or labels.ndim > 1 or labels.dtype.kind not in "iu":
             continue
@@ -311,19 +292,20 @@ def _check_data(apply_fn, params, dataset, x_valid, y_valid) -> None:
             f"{name} must hold class numbers 0 to {outputs - 1}, one for each output "
             f"of the network; got {labels.min()} to {labels.max()}.",
         )
+    return data, valid
 
 
 def influence(
-    values: Float[np.ndarray, " n"], owner: Int[Array, " n"] | Int[np.ndarray, " n"]
+    values: Float[np.ndarray, " n"], owner: Int[AnyArray, " n"]
 ) -> Float[np.ndarray, " owners"]:
     """The influence of each owner: the sum of its rows'.
 
     Args:
-      values: of the rows, `influences`.
-      owner: 0 to K-1, who contributed each row.
+      values: Influences of the rows, from `influences`.
+      owner: Owner of each row, 0 to K-1.
 
     Raises:
-      ValueError: if the lengths differ, or an owner has no rows.
+      ValueError: If the lengths differ, or an owner has no rows.
 
     Example:
       >>> influence(np.array([1.0, 2.0, 4.0]), np.array([0, 1, 0]))
@@ -339,13 +321,18 @@ def influence(
 
 
 def influence_game(
-    values: Float[np.ndarray, " n"], owner: Int[Array, " n"] | Int[np.ndarray, " n"]
+    values: Float[np.ndarray, " n"] | Float[np.ndarray, "n queries"],
+    owner: Int[AnyArray, " n"],
 ) -> Game:
     """The additive game of those sums: every semi-value of it is `influence`.
 
     Args:
-      values: of the rows, `influences`.
-      owner: 0 to K-1, who contributed each row.
+      values: Influences of the rows, from `influences`; from `query_influences`, with a
+        column per validation row, the game answers by row (`Game.rows`).
+      owner: Owner of each row, 0 to K-1.
+
+    Raises:
+      ValueError: If the lengths differ, or an owner has no rows.
 
     Example:
       >>> game = influence_game(np.array([1.0, 2.0, 4.0]), np.array([0, 1, 0]))
@@ -355,4 +342,14 @@ def influence_game(
     References:
       Koh et al., NeurIPS 2019, section 2.
     """
-    return additive(influence(values, owner))
+    values = np.asarray(values, np.float64)
+    if values.ndim == 1:
+        return additive(influence(values, owner))
+    sums = np.stack([influence(column, owner) for column in values.T], axis=1)
+    rows = Rows(values.shape[1], Partial(_additive_rows, float64(sums)))
+    return dataclasses.replace(additive(sums.mean(axis=1)), rows=rows)
+
+
+@in_double
+def _additive_rows(sums: Float[Array, "owners queries"], masks):
+    return jnp.asarray(masks).astype(jnp.float64) @ sums

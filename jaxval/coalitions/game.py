@@ -11,21 +11,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
 from jaxval.coalitions import masks as _masks
-from jaxval.execution.precision import float64, in_double
-from jaxval.types import Mask, Order, Scalar
+from jaxval.execution.precision import packed, unpacked
+from jaxval.types import AnyArray, Mask, Order, Scalar
 
-__all__ = ["Game", "LeaveOneOut", "Rows", "combine", "grouped"]
+__all__ = ["Game", "LeaveOneOut", "Rows", "as_scalar"]
 
 
 class LeaveOneOut(NamedTuple):
-    r"""Scores of everybody and of everybody but one.
+    r"""Scores of the grand coalition, and of it without each player.
 
     Attributes:
-      full: $v(N)$.
-      without: $v(N \setminus i)$ for each player.
+      full: Score $v(N)$.
+      without: Score $v(N \setminus i)$ for each player.
     """
 
     full: Any
@@ -46,7 +46,8 @@ class Rows:
       scores: Masks `(m, players)` to scores `(m, rows)`.
       prefixes: Order to scores `(n + 1, rows)` of its prefixes, where one factorisation
         answers them all.
-      leave_one_out: To a `LeaveOneOut` of scores `(rows,)` and `(n, rows)`, likewise.
+      leave_one_out: Nothing to a `LeaveOneOut` of scores `(rows,)` and `(n, rows)`,
+        where one factorisation answers them all.
       reduce: `(scores (m, rows), weights (rows,)) -> (m,)` where the metric is not
         linear in the rows; `None` for the weighted mean.
     """
@@ -88,18 +89,24 @@ class Game:
     answers.
 
     Attributes:
-      num_players: $n$.
-      score: $v(S)$ of one mask; pure, defined for every mask.
-      fast_scores: of a batch of masks, where that beats mapping `score`.
-      fast_prefixes: of the $n+1$ prefixes of an order at the price of few scores.
-      fast_leave_one_out: of everybody and everybody but one, likewise.
-      fast_powerset: of all $2^n$ coalitions in the order of `masks.powerset`.
+      num_players: Number of players, $n$.
+      score: Score $v(S)$ of one mask; pure, defined for every mask. A number, or an
+        array of one entry.
+      fast_scores: Scores of a batch of masks, where that beats mapping `score`.
+      fast_prefixes: Scores of the $n+1$ prefixes of an order at the cost of a few
+        evaluations.
+      fast_leave_one_out: Scores of the grand coalition and of it without each player,
+        at the cost of a few evaluations.
+      fast_powerset: Scores of all $2^n$ coalitions in the order of `masks.powerset`.
       fast_step: `(carry, mask) -> (carry, score)`, where the score of a coalition
         helps to find that of a somewhat larger one (a fit to start from). `None`
         begins a walk; unlike `fast_prefixes`, a walk may end early.
-      batch_size: coalitions `score` may be vmapped over at once; all when `None`.
-      on_host: `score` takes and returns NumPy and can't be traced by JAX.
-      rows: scores of single validation rows, where the score is made of them.
+      batch_size: Coalitions `score` may be vmapped over at once; all when `None`.
+      on_host: Whether `score` takes and returns NumPy and can't be traced by JAX.
+      rows: Scores of single validation rows, where the score is made of them.
+      fingerprint: Hash of the data behind a game that carries no arrays (a closure, a
+        game on the host), for the identity of a checkpoint. It is not part of the
+        pytree: games that differ in it alone share their programs.
 
     Example:
       >>> majority = Game(3, lambda mask: (mask.sum() >= 2) * 1.0)
@@ -110,15 +117,16 @@ class Game:
     """
 
     num_players: int
-    score: Callable[[Mask], Scalar]
-    fast_scores: Callable[..., Float[Array, " m"]] | None = None
-    fast_prefixes: Callable[[Order], Float[Array, " prefixes"]] | None = None
+    score: Callable[[Any], Any]
+    fast_scores: Callable[..., Float[AnyArray, " m"]] | None = None
+    fast_prefixes: Callable[[Any], Float[AnyArray, " prefixes"]] | None = None
     fast_leave_one_out: Callable[[], LeaveOneOut] | None = None
     fast_powerset: Callable[[], Float[Array, " coalitions"]] | None = None
     fast_step: Callable[[Any, Mask], tuple[Any, Scalar]] | None = None
     batch_size: int | None = None
     on_host: bool = False
     rows: Rows | None = None
+    fingerprint: str | None = None
 
     def scores(
         self, masks: Bool[Array, "m n"] | Bool[np.ndarray, "m n"]
@@ -129,8 +137,11 @@ class Game:
         if self.on_host:
             return _host_scores(self.score, masks)
         if self.batch_size is None or masks.shape[0] <= self.batch_size:
-            return jax.vmap(self.score)(jnp.asarray(masks))
-        return jax.lax.map(self.score, jnp.asarray(masks), batch_size=self.batch_size)
+            return jax.vmap(self._one)(jnp.asarray(masks))
+        return jax.lax.map(self._one, jnp.asarray(masks), batch_size=self.batch_size)
+
+    def _one(self, mask: Mask) -> Scalar:
+        return as_scalar(self.score(mask))
 
     def prefix_scores(
         self, order: Order
@@ -204,22 +215,22 @@ class Game:
         return self.rows
 
     def __add__(self, other: Game) -> Game:
-        """The game that pays both."""
-        return combine((1.0, 1.0), (self, other))
+        """The sum of both games."""
+        return _combine((1.0, 1.0), (self, other))
 
     def __sub__(self, other: Game) -> Game:
-        """The game that pays `self` and takes `other`."""
-        return combine((1.0, -1.0), (self, other))
+        """The difference of both games."""
+        return _combine((1.0, -1.0), (self, other))
 
     def __mul__(self, factor: float | int | Scalar) -> Game:
-        """The game that pays `factor` times as much."""
-        return combine((factor,), (self,))
+        """The game times a number."""
+        return _combine((factor,), (self,))
 
     __rmul__ = __mul__
 
     def __neg__(self) -> Game:
         """The game of costs."""
-        return combine((-1.0,), (self,))
+        return _combine((-1.0,), (self,))
 
     def tree_flatten(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         """Functions with arrays and the rows are children; the rest is static."""
@@ -237,8 +248,51 @@ class Game:
             num_players, *functions, batch_size=batch_size, on_host=on_host, rows=rows
         )
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled with its arrays as NumPy: float64 stays float64 in every process."""
+        game = packed(self)
+        fields = {f.name: getattr(game, f.name) for f in dataclasses.fields(Game)}
+        return _restore, (fields | {"fingerprint": self.fingerprint},)
 
-def _split_functions(record, names):
+
+def _restore(fields: dict[str, Any]) -> Game:
+    return dataclasses.replace(
+        unpacked(Game(**fields)), fingerprint=fields["fingerprint"]
+    )
+
+
+def _combine(coefficients: Sequence[Any], games: Sequence[Game]) -> Game:
+    from jaxval.coalitions.algebra import combine
+
+    return combine(coefficients, games)
+
+
+def as_scalar(score: Any) -> Any:
+    """A score of shape `()`, `(1,)` or `(1, 1)` as a number.
+
+    Args:
+      score: Score of one coalition: a number or an array.
+
+    Raises:
+      ValueError: If it has more than one entry, or none.
+
+    Example:
+      >>> as_scalar(np.array([[2.0]])).shape
+      ()
+    """
+    shape = np.shape(score)
+    if math.prod(shape) != 1 or len(shape) > 2:
+        raise ValueError(
+            f"the game's score of one coalition must be one number; got an array of "
+            f"shape {shape}. Reduce it, with a mean over validation rows for instance."
+        )
+    if not shape:
+        return score
+    xp = jnp if isinstance(score, jax.Array) else np
+    return xp.reshape(score, ())
+
+
+def _split_functions(record: Any, names: Sequence[str]) -> tuple[Any, ...]:
     """Functions that carry arrays, the others, and which are which."""
     functions = tuple(getattr(record, name) for name in names)
     carries = tuple(isinstance(fn, Partial) for fn in functions)
@@ -248,7 +302,9 @@ def _split_functions(record, names):
     return children, static, carries
 
 
-def _join_functions(static, carries, children):
+def _join_functions(
+    static: Sequence[Any], carries: Sequence[bool], children: Sequence[Any]
+) -> list[Any]:
     rest = iter(children)
     return [next(rest) if c else fn for fn, c in zip(static, carries, strict=True)]
 
@@ -265,141 +321,10 @@ _FUNCTIONS = (
 )
 
 
-def combine(coefficients: Sequence[float | Scalar], games: Sequence[Game]) -> Game:
-    r"""The game $\sum_j c_j v_j$; every part answers in its own fastest way.
-
-    Args:
-      coefficients: one $c_j$ a game.
-      games: over the same players.
-
-    Raises:
-      ValueError: if the games differ in their number of players.
-
-    Example:
-      >>> size = Game(2, lambda mask: mask.sum() * 1.0)
-      >>> float(combine((2.0, -1.0), (size, size)).score(jnp.array([True, True])))
-      2.0
-    """
-    numbers = [game.num_players for game in games]
-    if len(set(numbers)) != 1:
-        raise ValueError(
-            f"games can only be combined over the same players; got games of {numbers} "
-            "players."
-        )
-    sizes = [game.batch_size for game in games if game.batch_size is not None]
-    parts = (tuple(float64(c) for c in coefficients), tuple(games))
-    fast = {
-        name: Partial(fn, parts)
-        for name, fn in _COMBINED.items()
-        if any(getattr(game, name) is not None for game in games)
-    }
-    return Game(
-        numbers[0],
-        Partial(_combined_score, parts),
-        fast.get("fast_scores"),
-        fast.get("fast_prefixes"),
-        fast.get("fast_leave_one_out"),
-        fast.get("fast_powerset"),
-        Partial(_combined_step, parts) if _can_step(games) else None,
-        batch_size=min(sizes, default=None),
-        on_host=any(game.on_host for game in games),
-        rows=_combined_rows(parts),
-    )
-
-
-def _combined_rows(parts) -> Rows | None:
-    """Rows of a combination: where all parts have them and are linear in them."""
-    rows = [game.rows for game in parts[1]]
-    if any(r is None or not r.is_linear for r in rows):
-        return None
-    if len({r.num_rows for r in rows}) > 1:
-        return None
-    return Rows(
-        rows[0].num_rows,
-        Partial(_combined_row_scores, parts),
-        Partial(_combined_row_prefixes, parts),
-        Partial(_combined_row_leave_one_out, parts),
-    )
-
-
-@in_double
-def _weighted(parts, ask):
-    return sum(c * ask(game) for c, game in zip(*parts, strict=True))
-
-
-def _combined_score(parts, mask):
-    return _weighted(parts, lambda game: game.score(mask))
-
-
-def _combined_scores(parts, masks):
-    return _weighted(parts, lambda game: game.scores(masks))
-
-
-def _combined_prefixes(parts, order):
-    return _weighted(parts, lambda game: game.prefix_scores(order))
-
-
-def _combined_powerset(parts):
-    return _weighted(parts, lambda game: game.powerset_scores())
-
-
-def _combined_row_scores(parts, masks):
-    return _weighted(parts, lambda game: game.row_scores(masks))
-
-
-def _combined_row_prefixes(parts, order):
-    return _weighted(parts, lambda game: game.row_prefix_scores(order))
-
-
-def _combined_row_leave_one_out(parts):
-    return _weigh_left_out(parts, Game.row_leave_one_out_scores)
-
-
-def _combined_leave_one_out(parts):
-    return _weigh_left_out(parts, Game.leave_one_out_scores)
-
-
-@in_double
-def _weigh_left_out(parts, ask):
-    coefficients, games = parts
-    answers = [ask(game) for game in games]
-    weigh = lambda xs: jnp.asarray(
-        sum(c * x for c, x in zip(coefficients, xs, strict=True))
-    )
-    return LeaveOneOut(
-        weigh([a.full for a in answers]), weigh([a.without for a in answers])
-    )
-
-
-def _can_step(games):
-    # Games that answer all prefixes at once would be asked for one score at a time.
-    steps = [game.fast_step is not None for game in games]
-    whole = [game.fast_prefixes is not None for game in games]
-    return any(steps) and all(s or not w for s, w in zip(steps, whole, strict=True))
-
-
-@in_double
-def _combined_step(parts, carries, mask):
-    coefficients, games = parts
-    carries = (None,) * len(games) if carries is None else carries
-    told = [
-        (None, game.score(mask)) if game.fast_step is None else game.fast_step(c, mask)
-        for game, c in zip(games, carries, strict=True)
-    ]
-    score = sum(c * t[1] for c, t in zip(coefficients, told, strict=True))
-    return tuple(carry for carry, _ in told), score
-
-
-_COMBINED = {
-    "fast_scores": _combined_scores,
-    "fast_prefixes": _combined_prefixes,
-    "fast_leave_one_out": _combined_leave_one_out,
-    "fast_powerset": _combined_powerset,
-}
-
-
-def _host_scores(score, masks):
-    values = [float(score(mask)) for mask in np.asarray(masks, bool)]
+def _host_scores(
+    score: Callable[[Any], Any], masks: Bool[AnyArray, "m n"]
+) -> Float[np.ndarray, " m"]:
+    values = [float(as_scalar(score(mask))) for mask in np.asarray(masks, bool)]
     if not all(math.isfinite(value) for value in values):
         bad = next(i for i, value in enumerate(values) if not math.isfinite(value))
         raise ValueError(
@@ -407,57 +332,3 @@ def _host_scores(score, masks):
             f"players {np.flatnonzero(np.asarray(masks)[bad]).tolist()}."
         )
     return np.asarray(values)
-
-
-def grouped(game: Game, owner: Int[np.ndarray, " n"], num_owners: int) -> Game:
-    """The game of groups of players: a coalition of groups brings all their players.
-
-    Args:
-      game: Game of single players.
-      owner: Group, 0 to `num_owners` - 1, of each player.
-      num_owners: Groups; those without players change nothing.
-
-    Raises:
-      ValueError: If `owner` does not name a group for each player.
-
-    Example:
-      >>> size = Game(3, lambda mask: mask.sum() * 1.0)
-      >>> pairs = grouped(size, np.array([0, 1, 1]), 2)
-      >>> float(pairs.score(jnp.array([False, True])))
-      2.0
-    """
-    owner = np.asarray(owner)
-    good = owner.shape == (game.num_players,) and owner.min(initial=0) >= 0
-    if not (good and owner.max(initial=-1) < num_owners):
-        raise ValueError(
-            f"owner must name the group, 0 to {num_owners - 1}, of each of the game's "
-            f"{game.num_players} players; got shape {owner.shape}."
-        )
-    parts = (game, owner if game.on_host else jnp.asarray(owner))
-    rows = game.rows
-    if rows is not None:
-        by_row = Partial(_grouped_row_scores, parts)
-        rows = Rows(rows.num_rows, by_row, reduce=rows.reduce)
-    return Game(
-        num_owners,
-        Partial(_grouped_score, parts),
-        Partial(_grouped_scores, parts),
-        batch_size=game.batch_size,
-        on_host=game.on_host,
-        rows=rows,
-    )
-
-
-def _grouped_score(parts, mask):
-    game, owner = parts
-    return game.score(mask[owner])
-
-
-def _grouped_scores(parts, masks):
-    game, owner = parts
-    return game.scores(masks[:, owner])
-
-
-def _grouped_row_scores(parts, masks):
-    game, owner = parts
-    return game.row_scores(masks[:, owner])

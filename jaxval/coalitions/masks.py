@@ -12,9 +12,9 @@ def powerset(
     """The coalitions numbered `start` to `stop`, player `i` being bit `i`.
 
     Args:
-      num_players: players in the game, 30 at most.
-      start: number of the first coalition.
-      stop: one past the number of the last; all $2^n$ when left out.
+      num_players: Players in the game, 30 at most.
+      start: Number of the first coalition.
+      stop: One past the number of the last; all $2^n$ when left out.
 
     Example:
       >>> powerset(2).astype(int).tolist()
@@ -44,7 +44,7 @@ def ranks(order: Int[Array, " players"]) -> Int[Array, " players"]:
 
 
 def prefixes(order: Int[Array, " players"]) -> Bool[Array, "players+1 players"]:
-    """The coalitions met on the way through an order, from nobody to everybody.
+    """The prefixes of an order as coalitions, from the empty to the grand one.
 
     Example:
       >>> prefixes(jnp.array([1, 0])).astype(int).tolist()
@@ -55,11 +55,11 @@ def prefixes(order: Int[Array, " players"]) -> Bool[Array, "players+1 players"]:
 
 
 def leave_one_out(num_players: int) -> Bool[Array, "{num_players}+1 {num_players}"]:
-    """Everybody, and then everybody but player 0, but player 1, and so on.
+    """The grand coalition, and then it without player 0, without player 1, and so on.
 
     Example:
       >>> leave_one_out(2).astype(int).tolist()
       [[1, 1], [0, 1], [1, 0]]
     """
-    everybody = jnp.ones((1, num_players), bool)
-    return jnp.concatenate([everybody, ~jnp.eye(num_players, dtype=bool)])
+    grand = jnp.ones((1, num_players), bool)
+    return jnp.concatenate([grand, ~jnp.eye(num_players, dtype=bool)])

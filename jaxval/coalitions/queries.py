@@ -1,6 +1,6 @@
 """Asking a game: compiled once, in double precision, every score checked.
 
-Whoever wants numbers out of a game asks here. Batches of every size run in one compiled
+All numbers out of a game are asked here. Batches of every size run in one compiled
 program per kind of game (a loop over blocks whose length is an argument), so exact
 enumeration, leave-one-out, endpoints and curves of one game share it; a game that is a
 pytree of arrays shares it with all games of its kind and shapes. Games `on_host` are
@@ -18,18 +18,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Float, Int
 
 from jaxval._checks import check
 from jaxval.coalitions import masks as _masks
 from jaxval.coalitions.game import Game, LeaveOneOut
 from jaxval.execution.options import Progress
 from jaxval.execution.precision import double, in_double
-from jaxval.types import Ends, Order
+from jaxval.types import AnyArray, Ends, Order
 
 __all__ = [
     "ends",
     "leave_one_out_scores",
+    "not_finite",
     "powerset_scores",
     "prefix_scores",
     "row_scores",
@@ -46,12 +47,12 @@ _BLOCK_DEVICE = 256
 _BUFFER = 2**22
 """Entries of the buffer of masks that one call of the program gets."""
 
-Masks = Bool[Array, "m n"] | Bool[np.ndarray, "m n"]
+Masks = Bool[AnyArray, "m n"]
 
 
 def scores(
     game: Game, masks: Masks, *, progress: Progress | None = None
-) -> Float[np.ndarray, " m"]:
+) -> Float[AnyArray, " m"]:
     """The score of each coalition.
 
     Args:
@@ -82,14 +83,15 @@ def scores(
     rows = np.asarray(masks, bool)
     with double():
         ask = _on_host if game.on_host else _in_blocks
-        found = ask(game, rows, progress)
-    _check_finite(found, rows)
-    return found
+        answer = ask(game, rows, progress)
+    if not isinstance(answer, jax.core.Tracer):
+        _check_finite(np.asarray(answer), rows)
+    return answer
 
 
 def prefix_scores(
     game: Game, order: Order | Int[np.ndarray, " players"]
-) -> Float[np.ndarray, " prefixes"]:
+) -> Float[AnyArray, " prefixes"]:
     r"""$v$ of the first 0, 1, ..., n players of an order.
 
     Args:
@@ -110,7 +112,7 @@ def prefix_scores(
         found = np.asarray(ask(jnp.asarray(order)), np.float64)
     bad = np.flatnonzero(~np.isfinite(found))
     if bad.size:
-        raise _not_finite(found[bad[0]], np.asarray(order)[: bad[0]].tolist(), bad.size)
+        raise not_finite(found[bad[0]], np.asarray(order)[: bad[0]].tolist(), bad.size)
     return found
 
 
@@ -139,7 +141,7 @@ def leave_one_out_scores(game: Game) -> LeaveOneOut:
 
 def powerset_scores(
     game: Game, *, progress: Progress | None = None
-) -> Float[np.ndarray, " coalitions"]:
+) -> Float[AnyArray, " coalitions"]:
     """The scores of all coalitions, in the order of `masks.powerset`.
 
     Args:
@@ -156,6 +158,8 @@ def powerset_scores(
     if game.fast_powerset is None:
         found = np.empty(2**n)
         chunk = max(_BUFFER // max(n, 1), 1)
+        if 2**n <= chunk:
+            return scores(game, _numbered(n, 0, 2**n), progress=progress)
         for start in range(0, 2**n, chunk):
             stop = min(start + chunk, 2**n)
             found[start:stop] = scores(game, _numbered(n, start, stop))
@@ -172,7 +176,7 @@ def powerset_scores(
     bad = np.flatnonzero(~np.isfinite(found))
     if bad.size:
         members = np.flatnonzero(bad[0] >> np.arange(n) & 1).tolist()
-        raise _not_finite(found[bad[0]], members, bad.size)
+        raise not_finite(found[bad[0]], members, bad.size)
     return found
 
 
@@ -239,7 +243,7 @@ def row_scores(
             bad = np.flatnonzero(~np.isfinite(found).all(axis=1))
             if bad.size:
                 players = np.flatnonzero(some[bad[0]]).tolist()
-                raise _not_finite("not finite in some row", players, bad.size)
+                raise not_finite("not finite in some row", players, bad.size)
             parts.append(found if reduce is None else reduce(found))
     return parts if reduce is not None else np.concatenate(parts)
 
@@ -249,18 +253,24 @@ def _is_traced(*trees: Any) -> bool:
     return any(isinstance(leaf, jax.core.Tracer) for leaf in leaves)
 
 
-def _on_host(game, masks, progress):
-    # A caller's progress is told after every coalition only where that is wanted.
+def _on_host(
+    game: Game, masks: Bool[np.ndarray, "m n"], progress: Progress | None
+) -> Float[np.ndarray, " m"]:
+    # In blocks only where progress is wanted; what answers many at once gets many.
     if progress is None:
         return np.asarray(game.scores(masks), np.float64)
-    found = np.empty(len(masks))
-    for row in range(len(masks)):
-        found[row] = np.asarray(game.scores(masks[row : row + 1]))[0]
-        progress(row + 1, len(masks))
-    return found
+    total, few = len(masks), 1 if game.fast_scores is None else _BLOCK
+    scores = np.empty(total)
+    for start in range(0, total, few):
+        some = masks[start : start + few]
+        scores[start : start + few] = np.asarray(game.scores(some))
+        progress(start + len(some), total)
+    return scores
 
 
-def _in_blocks(game, masks, progress):
+def _in_blocks(
+    game: Game, masks: Bool[np.ndarray, "m n"], progress: Progress | None
+) -> Float[AnyArray, " m"]:
     total, n = masks.shape
     room = min(max(_BUFFER // max(4 * n, 1), _BLOCK_DEVICE), 4096)
     room -= room % _BLOCK_DEVICE
@@ -270,6 +280,9 @@ def _in_blocks(game, masks, progress):
         some = masks[start : start + room]
         buffer[: len(some)] = some
         part = _evaluate(game, jnp.asarray(buffer), jnp.int32(len(some)))
+        if isinstance(part, jax.core.Tracer):
+            # The game's function closes over what is being traced.
+            return game.scores(jnp.asarray(masks))
         found[start : start + room] = np.asarray(part)[: len(some)]
         if progress is not None:
             progress(start + len(some), total)
@@ -277,13 +290,13 @@ def _in_blocks(game, masks, progress):
 
 
 @jax.jit
-def _evaluate(game, masks, count):
+def _evaluate(game: Game, masks: Any, count: Any) -> Any:
     """Scores of the first `count` rows, in whole blocks; the rest costs nothing."""
     room, n = masks.shape
     few = _BLOCK if jax.default_backend() == "cpu" else _BLOCK_DEVICE
     block = math.gcd(min(game.batch_size or few, few), room)
 
-    def at(i, out):
+    def at(i: Any, out: Any) -> Any:
         start = i * block
         members = lax.dynamic_slice(masks, (start, jnp.int32(0)), (block, n))
         part = jnp.asarray(game.scores(members), jnp.float64)
@@ -293,7 +306,7 @@ def _evaluate(game, masks, count):
     return lax.fori_loop(0, (count + block - 1) // block, at, out)
 
 
-def _leave_one_out(game):
+def _leave_one_out(game: Game) -> Callable[[], LeaveOneOut]:
     return lambda: _left_out(game)
 
 
@@ -314,14 +327,23 @@ def _numbered(num_players: int, start: int, stop: int) -> Bool[np.ndarray, "m n"
     return (number[:, None] >> np.arange(num_players, dtype=np.uint32)) % 2 > 0
 
 
-def _check_finite(found, masks) -> None:
+def _check_finite(
+    found: Float[np.ndarray, " m"], masks: Bool[np.ndarray, "m n"]
+) -> None:
     bad = np.flatnonzero(~np.isfinite(found))
     if bad.size:
         members = np.flatnonzero(masks[bad[0]]).tolist()
-        raise _not_finite(found[bad[0]], members, bad.size)
+        raise not_finite(found[bad[0]], members, bad.size)
 
 
-def _not_finite(value, members, count) -> ValueError:
+def not_finite(value: Any, members: list[int], count: int) -> ValueError:
+    """The error for a score that is no finite number.
+
+    Args:
+      value: Score that came.
+      members: Players of its coalition.
+      count: Coalitions with such a score.
+    """
     more = "" if count == 1 else f" ({count} coalitions in all)"
     return ValueError(
         f"the game's score must be finite; got {value} for the coalition of players "

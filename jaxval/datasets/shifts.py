@@ -30,10 +30,10 @@ def gaussian_noise(
     r"""$x + \sigma\varepsilon$, $\varepsilon \sim N(0, 1)$, clipped where asked.
 
     Args:
-      key: of the noise.
-      x: inputs.
+      key: PRNG key for the noise.
+      x: Inputs, one per row.
       stddev: $\sigma$.
-      clip: lowest and highest number to keep; the released code clips spins to
+      clip: Lowest and highest number to keep; the released code clips spins to
         (-1, 1), which takes half of the noise away. The paper doesn't say so.
 
     Example:
@@ -59,12 +59,12 @@ def noisy_owners(
     r"""Gaussian noise whose $\sigma$ depends on the owner (DAVINZ, Figure 4b).
 
     Args:
-      key: of the noise.
-      dataset: the samples and their owners.
+      key: PRNG key for the noise.
+      dataset: Samples and their owners.
       stddevs: $\sigma$ of each owner.
-      clip: as in `gaussian_noise`.
-      shared: give the j-th row of every owner the same $\varepsilon$, as the released
-        code does; otherwise all noise is independent.
+      clip: Lowest and highest number to keep, as in `gaussian_noise`.
+      shared: Whether to give the j-th row of every owner the same $\varepsilon$, as the
+        released code does; otherwise all noise is independent.
 
     Raises:
       ValueError: if there isn't one $\sigma$ an owner.
@@ -99,10 +99,10 @@ def flip_labels(
     Exactly `round(rate * n)` labels change, each to one of the other classes.
 
     Args:
-      key: of the choice.
-      y: class numbers.
-      rate: share of the labels, 0 to 1.
-      num_classes: classes to choose from; 2 at least.
+      key: PRNG key for the choice of labels.
+      y: Class numbers, one per row.
+      rate: Share of the labels, 0 to 1.
+      num_classes: Number of classes to choose from; 2 at least.
 
     Returns:
       The labels, and a mask of those that were flipped.
@@ -147,12 +147,13 @@ def mixtures(
     Rows of `second` are taken from the head of it, those of `first` from its tail.
 
     Args:
-      first: inputs and targets of the one domain, for example MNIST.
-      second: of the other, for example MNIST-M, with inputs of the same shape.
-      shares: of `second` with each owner; the paper's are 0.1, 0.2, ..., 1.
-      sizes: rows of each owner.
-      disjoint: give no row twice; otherwise each owner begins again at the head and
-        the tail, as in the released code.
+      first: Inputs and targets of the first domain, for example MNIST.
+      second: Inputs and targets of the second domain, for example MNIST-M, with inputs
+        of the same shape.
+      shares: Share of `second` with each owner; the paper's are 0.1, 0.2, ..., 1.
+      sizes: Rows of each owner.
+      disjoint: Whether to give no row twice; otherwise each owner begins again at the
+        head and the tail, as in the released code.
 
     Raises:
       ValueError: if shapes differ or a domain runs out.

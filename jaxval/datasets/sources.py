@@ -73,8 +73,8 @@ def digits(key: PRNGKey, num_valid: int = 597) -> Split:
     """Scikit-learn's 1,797 handwritten digits: 8x8 grey images of ten classes.
 
     Args:
-      key: of the choice of validation images and of the order of the others.
-      num_valid: images to validate with; the others are for training.
+      key: PRNG key for the choice of validation images and the order of the rest.
+      num_valid: Images to validate with; the rest are for training.
 
     Returns:
       Images of shape (8, 8, 1) in [0, 1].
@@ -111,10 +111,10 @@ def archive(
     """A plain `.npz` archive of `x_train`, `y_train`, `x_test`, `y_test`.
 
     Args:
-      path: of the archive.
-      num_train: keep the first so many training rows; all when `None`.
-      num_valid: keep the first so many of the test rows; all when `None`.
-      scale: what to do to the inputs; `None` leaves them as they are stored.
+      path: Path of the archive.
+      num_train: Training rows to keep, from the first on; all when `None`.
+      num_valid: Test rows to keep, from the first on; all when `None`.
+      scale: Function applied to the inputs; `None` leaves them as they are stored.
 
     Returns:
       Training and validation samples; grey images get a last axis of one channel.
@@ -152,11 +152,11 @@ def load(
     """A set from the data folder: the archive `name.npz`, or IDX files in `name/`.
 
     Args:
-      name: for example `"mnist"`, `"cifar10"` or `"mnist_m"`.
-      data_dir: the folder; the environment's `JAXVAL_DATA` when `None`.
-      num_train: keep the first so many training rows; all when `None`.
-      num_valid: keep the first so many of the test rows; all when `None`.
-      scale: what to do to the inputs; `None` leaves them as they are stored.
+      name: Name of the archive, for example `"mnist"`, `"cifar10"` or `"mnist_m"`.
+      data_dir: Folder of the archive; the environment's `JAXVAL_DATA` when `None`.
+      num_train: Training rows to keep, from the first on; all when `None`.
+      num_valid: Test rows to keep, from the first on; all when `None`.
+      scale: Function applied to the inputs; `None` leaves them as they are stored.
 
     Raises:
       DataError: if no folder is given, or it holds no such set.
@@ -217,11 +217,11 @@ def openml(
     """A set of numbers from OpenML, through scikit-learn and its cache.
 
     Args:
-      name_or_id: for example `"mnist_784"` or `554`.
-      num_train: the first so many rows are for training, the rest for validation.
-      shape: of one input, for images that come as rows of numbers: `(28, 28, 1)`.
-      scale: what to do to the inputs, which count as bytes if all are whole numbers
-        from 0 to 255 and `shape` is given.
+      name_or_id: Name or number of the data set, for example `"mnist_784"` or `554`.
+      num_train: Rows for training, from the first on; the rest are for validation.
+      shape: Shape of one input, for images that come as rows of numbers: `(28, 28, 1)`.
+      scale: Function applied to the inputs, which count as bytes if all are whole
+        numbers from 0 to 255 and `shape` is given.
 
     Raises:
       DataError: if OpenML can't be reached, knows no such set, or the set is not all

@@ -26,8 +26,8 @@ class Ising(NamedTuple):
     """Configurations and their energies.
 
     Attributes:
-      x: spins, -1 or 1, with a last axis of one channel.
-      energy: of each configuration.
+      x: Spins, -1 or 1, with a last axis of one channel.
+      energy: Energy of each configuration.
     """
 
     x: Float[np.ndarray, "n size size 1"]
@@ -61,8 +61,8 @@ def ising(key: PRNGKey, n: int, *, size: int = 8) -> Ising:
     the lowest has only two.
 
     Args:
-      key: of chains and choice.
-      n: configurations.
+      key: PRNG key for the chains and the choice of states.
+      n: Number of configurations.
       size: $L$, the side of the lattice; even.
 
     Returns:

@@ -57,10 +57,10 @@ def by_class(
     """One class for each owner: its first rows in the order of the file.
 
     Args:
-      x: inputs, one a row.
-      y: class numbers.
-      sizes: rows of each owner, for example `TABLE_6`.
-      classes: of each owner; 0, 1, 2, ... when `None`.
+      x: Inputs, one per row.
+      y: Class numbers, one per row.
+      sizes: Rows of each owner, for example `TABLE_6`.
+      classes: Class of each owner; 0, 1, 2, ... when `None`.
 
     Returns:
       The rows chosen, owner by owner.
@@ -87,10 +87,10 @@ def by_proportion(
     an owner's numbers sum to its size.
 
     Args:
-      x: inputs, one a row.
-      y: class numbers.
-      sizes: rows of each owner.
-      proportions: of each class (column) with each owner (row); rows sum to one.
+      x: Inputs, one per row.
+      y: Class numbers, one per row.
+      sizes: Rows of each owner.
+      proportions: Share of each class (column) with each owner (row); rows sum to one.
 
     Raises:
       ValueError: if proportions don't sum to one, or a class runs out.
@@ -157,11 +157,11 @@ def random_owners(
     """Every row to an owner at random, in given shares.
 
     Args:
-      key: of the assignment.
-      x: inputs, one a row.
-      y: targets.
-      shares: of each owner, in any unit, or the number of equal owners. Everyone gets
-        one row at least.
+      key: PRNG key for the assignment.
+      x: Inputs, one per row.
+      y: Targets, one per row.
+      shares: Share of each owner, in any unit, or the number of equal owners. Every
+        owner gets one row at least.
 
     Returns:
       All rows, in their order.
@@ -198,10 +198,10 @@ def bootstrap(key: PRNGKey, x: Rows, y: Rows, sizes: Sequence[int]) -> Dataset:
     """Owners that drew their rows with replacement from all (DAVINZ, Figure 2).
 
     Args:
-      key: of the draws.
-      x: inputs, one a row.
-      y: targets.
-      sizes: rows of each owner.
+      key: PRNG key for the draws.
+      x: Inputs, one per row.
+      y: Targets, one per row.
+      sizes: Rows of each owner.
 
     Returns:
       The rows drawn, owner by owner, repeated rows beside each other.

@@ -4,6 +4,6 @@
 brings scikit-learn along.
 """
 
-from jaxval.distributional import estimator, utilities
+from jaxval.distributional import estimator, point_scores, utilities
 
-__all__ = ["estimator", "utilities"]
+__all__ = ["estimator", "point_scores", "utilities"]

@@ -1,7 +1,6 @@
-"""The numerics of `point_scores`: fits to $S$ and to $S + z$, for one drawn $S$."""
+"""The numerics of `utilities`: fits to $S$ and to $S + z$, for one drawn $S$."""
 
 import functools
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -9,7 +8,8 @@ import jax.numpy as jnp
 from jax.scipy.linalg import cho_solve
 from jaxtyping import Array, Float, Int
 
-from jaxval import linear_models as convex
+from jaxval.linear_models import fit_logistic
+from jaxval.training.losses import MetricFn, accuracy, mean_metric
 
 __all__ = ["LogisticArrays", "RidgeArrays", "logistic_scores", "ridge_scores"]
 
@@ -23,7 +23,7 @@ class LogisticArrays(NamedTuple):
     y: Float[Array, "n classes"]
     x_valid: Float[Array, "v p"]
     y_valid: Int[Array, " v"]
-    strength: Float[Array, ""]
+    penalty: Float[Array, ""]
 
 
 def logistic_scores(
@@ -40,22 +40,22 @@ def logistic_scores(
     y = jnp.concatenate([arrays.y_pool[rows], jnp.zeros((1, arrays.y.shape[1]))])
     present = jnp.arange(last + 1) < size
     classes = jnp.arange(y.shape[1])
-    nobody = _share(arrays.y_valid[:, None] == classes[None, :])
-    solve = functools.partial(convex.fit_logistic, tolerance=tolerance)
-    base = solve(x, y, present, arrays.strength, jnp.zeros((x.shape[1], y.shape[1])))
+    shares = _share(arrays.y_valid[:, None] == classes[None, :])
+    solve = functools.partial(fit_logistic, tolerance=tolerance)
+    base = solve(x, y, present, arrays.penalty, jnp.zeros((x.shape[1], y.shape[1])))
 
     def score(fit, targets, there):
         seen = jnp.any((targets > 0) & there[:, None], axis=0)
         logits = jnp.where(seen[None, :], arrays.x_valid @ fit.weights, -jnp.inf)
-        right = _share(jnp.argmax(logits, axis=1) == arrays.y_valid)
+        right = mean_metric(accuracy, logits, arrays.y_valid)
         # A fit that stopped short of its optimum must not pass for one.
         right = jnp.where(fit.converged, right, jnp.nan)
-        return jnp.where(seen.any(), right, nobody.max())
+        return jnp.where(seen.any(), right, shares.max())
 
     def joined(point):
         x_z, y_z = x.at[last].set(point[0]), y.at[last].set(point[1])
         there = present.at[last].set(True)
-        fit = solve(x_z, y_z, there, arrays.strength, base.weights)
+        fit = solve(x_z, y_z, there, arrays.penalty, base.weights)
         return score(fit, y_z, there)
 
     each = jax.lax.map(joined, (arrays.x, arrays.y), batch_size=batch_size)
@@ -76,11 +76,11 @@ class RidgeArrays(NamedTuple):
     y: Float[Array, "n k"]
     x_valid: Float[Array, "v p"]
     y_valid: Float[Array, "v k"]
-    ridge: Float[Array, ""]
+    penalty: Float[Array, ""]
 
 
 def ridge_scores(
-    metric: Callable[[Array, Array], Array],
+    metric: MetricFn,
     arrays: RidgeArrays,
     rows: Int[Array, " most"],
     size: Int[Array, ""],
@@ -88,13 +88,14 @@ def ridge_scores(
     """Solve for $S$ and add each point by a rank-one update."""
     there = (jnp.arange(len(rows)) < size)[:, None]
     x, y = arrays.x_pool[rows] * there, arrays.y_pool[rows] * there
-    gram = x.T @ x + arrays.ridge * jnp.eye(x.shape[1])
+    gram = x.T @ x + arrays.penalty * jnp.eye(x.shape[1])
     factor = (jnp.linalg.cholesky(gram), True)
     weights = cho_solve(factor, x.T @ y)
     turned = cho_solve(factor, arrays.x.T)
     leverage = 1.0 + jnp.sum(arrays.x.T * turned, axis=0)
     miss = (arrays.y - arrays.x @ weights) / leverage[:, None]
     base, reach = arrays.x_valid @ weights, arrays.x_valid @ turned
-    joined = lambda z: metric(base + z[0][:, None] * z[1][None, :], arrays.y_valid)
+    judge = lambda outputs: mean_metric(metric, outputs, arrays.y_valid)
+    joined = lambda z: judge(base + z[0][:, None] * z[1][None, :])
     each = jax.vmap(joined)((reach.T, miss))
-    return jnp.concatenate([metric(base, arrays.y_valid)[None], each])
+    return jnp.concatenate([judge(base)[None], each])

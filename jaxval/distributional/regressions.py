@@ -1,4 +1,4 @@
-"""Regressions from a point to its value: for the points nobody has valued yet.
+"""Regressions from a point to its value: for points that were not valued.
 
 A *value model* is a function `(x, y, values) -> predict`, and `predict(x, y)` gives the
 values of other points; `y` are class numbers or real targets. Distributional Shapley's
@@ -23,6 +23,7 @@ from sklearn import (
 )
 
 from jaxval._checks import check, finite, positive, same_features, same_length
+from jaxval.types import AnyArray
 
 __all__ = [
     "Predict",
@@ -34,23 +35,28 @@ __all__ = [
 ]
 
 Predict = Callable[
-    [Num[np.ndarray, "m d"], Num[np.ndarray, "m ..."]], Float[np.ndarray, " m"]
+    [Num[AnyArray, "m d"], Num[AnyArray, "m ..."]], Float[np.ndarray, " m"]
 ]
 """Values of other points from their features and targets."""
 
 ValueModel = Callable[
-    [Num[np.ndarray, "n d"], Num[np.ndarray, "n ..."], Num[np.ndarray, " n"]], Predict
+    [Num[AnyArray, "n d"], Num[AnyArray, "n ..."], Num[AnyArray, " n"]], Predict
 ]
 """Learns values from points whose value is known."""
 
 
-def ridge(strength: float = 10.0, *, with_target: bool = False) -> ValueModel:
+def ridge(penalty: float = 10.0, *, with_target: bool = False) -> ValueModel:
     """Ridge regression on standardised features.
 
     Args:
-      strength: the penalty, for features of variance 1.
-      with_target: also tell it the target (classes as indicators). A mislabelled point
-        differs from its neighbours in nothing else.
+      penalty: Multiplier of the squared norm of the weights, against the sum of squared
+        errors, for features of variance 1.
+      with_target: Whether the target (classes as indicators) is a feature too. A
+        mislabelled point differs from its neighbours in nothing else.
+
+    Raises:
+      ValueError: If `penalty` is not positive. Fitting raises it too for values or
+        features that are not finite, predicting for other features.
 
     Example:
       >>> x = np.arange(6.0)[:, None]
@@ -62,8 +68,8 @@ def ridge(strength: float = 10.0, *, with_target: bool = False) -> ValueModel:
       Hoerl and Kennard, *Ridge regression: biased estimation for nonorthogonal
       problems*, 1970.
     """
-    positive("strength", strength)
-    return _of_all_classes(lambda: _scaled(linear_model.Ridge(strength)), with_target)
+    positive("penalty", penalty)
+    return _of_all_classes(lambda: _scaled(linear_model.Ridge(penalty)), with_target)
 
 
 def nearest_neighbours(
@@ -72,8 +78,11 @@ def nearest_neighbours(
     """The mean value of the nearest points, in standardised features.
 
     Args:
-      num_neighbours: fewer when fewer values are known.
-      with_target: as of `ridge`.
+      num_neighbours: Neighbours to average; fewer when fewer values are known.
+      with_target: Whether the target is a feature too, as in `ridge`.
+
+    Raises:
+      ValueError: If `num_neighbours` is below 1.
 
     Example:
       >>> x = np.arange(6.0)[:, None]
@@ -101,16 +110,17 @@ def best_per_class(num_folds: int = 10, seed: int = 0) -> ValueModel:
     """For each class, the regression that cross-validates best; Ghorbani et al.'s rule.
 
     The candidates: random forests of 5, 10, 25, 50 and 100 trees, the Lasso and ridge
-    regression of strengths 1 to 1e-5, and 1, 3, 5 and 7 nearest neighbours. A class of
+    regression of penalties 1 to 1e-5, and 1, 3, 5 and 7 nearest neighbours. A class of
     fewer than 4 known values gets their mean, an unknown class the mean of all.
 
     Args:
-      num_folds: at most; fewer for small classes. The authors' is 10.
-      seed: of the forests and the folds.
+      num_folds: Folds of the cross-validation at most; fewer for small classes. The
+        authors' is 10.
+      seed: Seed of the forests and the folds.
 
     Raises:
-      ValueError: of the model, if targets are not class numbers: real targets have no
-        classes to be apart by. Use `ridge` or `nearest_neighbours` with `with_target`.
+      ValueError: If targets are not class numbers: real targets have no classes to be
+        apart by. Use `ridge` or `nearest_neighbours` with `with_target`.
 
     Example:
       >>> x, y = np.zeros((6, 1)), np.array([0, 0, 0, 1, 1, 1])
@@ -146,9 +156,9 @@ def best_per_class(num_folds: int = 10, seed: int = 0) -> ValueModel:
 
 def cross_validated(
     model: ValueModel,
-    x: Num[np.ndarray, "n d"],
-    y: Num[np.ndarray, "n ..."],
-    values: Num[np.ndarray, " n"],
+    x: Num[AnyArray, "n d"],
+    y: Num[AnyArray, "n ..."],
+    values: Num[AnyArray, " n"],
     num_folds: int = 5,
 ) -> float:
     """Explained share of the variance of held-out values: 1 is perfect, 0 the mean.
@@ -157,11 +167,14 @@ def cross_validated(
     when all values are equal.
 
     Args:
-      model: to be judged.
-      x: features.
-      y: targets.
-      values: known values.
-      num_folds: in a fixed shuffled order.
+      model: Value model to judge.
+      x: Features, one row per point.
+      y: Targets, one per point.
+      values: Known values.
+      num_folds: Folds, in a fixed shuffled order.
+
+    Raises:
+      ValueError: If `num_folds` is below 2, or lengths differ.
 
     Example:
       >>> x = np.arange(20.0)[:, None]
@@ -237,14 +250,14 @@ def _best(x, values, num_folds, seed):
 
 def _candidates(smallest_fold: int, scale: float, seed: int):
     trees = (5, 10, 25, 50, 100)
-    strengths = 10.0 ** -np.arange(6)
+    penalties = 10.0 ** -np.arange(6)
     forest = ensemble.RandomForestRegressor
     return [
         *(forest(n, random_state=seed, n_jobs=1) for n in trees),
-        # Values are of the order of 1e-3, where the Lasso's usual strengths leave
+        # Values are of the order of 1e-3, where the Lasso's usual penalties leave
         # nothing: they count in units of the values' spread.
-        *(_scaled(linear_model.Lasso(s * scale, max_iter=10_000)) for s in strengths),
-        *(_scaled(linear_model.Ridge(s)) for s in strengths),
+        *(_scaled(linear_model.Lasso(s * scale, max_iter=10_000)) for s in penalties),
+        *(_scaled(linear_model.Ridge(s)) for s in penalties),
         *(neighbors.KNeighborsRegressor(k) for k in (1, 3, 5, 7) if k <= smallest_fold),
     ]
 

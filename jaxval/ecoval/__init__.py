@@ -1,7 +1,23 @@
 """EcoVal: values of clusters, divided among their points."""
 
-from jaxval.coalitions.game import grouped
-from jaxval.ecoval.allocation import (
+from jaxval.coalitions.algebra import grouped
+from jaxval.ecoval.allocation import adjust, allocate
+from jaxval.ecoval.bootstrap import bootstrap, owner_sums
+from jaxval.ecoval.clusters import (
+    Clustering,
+    Mixture,
+    gaussian_mixture,
+)
+from jaxval.ecoval.components import principal_components
+from jaxval.ecoval.cost import Cost, figure_1_counts
+from jaxval.ecoval.fitted import ClusterGame, Fitted, Settings, Utility
+from jaxval.ecoval.leave_cluster_out import (
+    ClusterValues,
+    leave_cluster_out,
+    leave_out_values,
+)
+from jaxval.ecoval.pipeline import fit, values
+from jaxval.ecoval.records import (
     FULL,
     NO_ADJUSTMENT,
     NO_ALPHA,
@@ -10,23 +26,7 @@ from jaxval.ecoval.allocation import (
     Hazards,
     Members,
     Terms,
-    adjust,
-    allocate,
 )
-from jaxval.ecoval.bootstrap import bootstrap, owner_sums
-from jaxval.ecoval.clusters import (
-    Clustering,
-    Mixture,
-    gaussian_mixture,
-    principal_components,
-)
-from jaxval.ecoval.cost import Cost, figure_1_counts
-from jaxval.ecoval.leave_cluster_out import (
-    ClusterValues,
-    leave_cluster_out,
-    leave_out_values,
-)
-from jaxval.ecoval.pipeline import Fitted, Settings, fit, values
 from jaxval.ecoval.report import Report, report
 from jaxval.ecoval.representative_values import permutations, truncated_permutations
 from jaxval.ecoval.unseen import members_of, unseen_values
@@ -38,6 +38,7 @@ __all__ = [
     "NO_ALPHA",
     "NO_BETA",
     "Allocation",
+    "ClusterGame",
     "ClusterValues",
     "Clustering",
     "Cost",
@@ -49,6 +50,7 @@ __all__ = [
     "Report",
     "Settings",
     "Terms",
+    "Utility",
     "adjust",
     "allocate",
     "bootstrap",

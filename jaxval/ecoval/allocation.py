@@ -14,121 +14,34 @@ moves one past a point of another cluster.
 
 What the formulas leave undefined is decided here, and each decision is counted in
 `Allocation.hazards`: $\sum Q$ near zero or negative (a *share rule*, one of the plain
-functions of `share_rules` or your own), all distances zero but for rounding (everybody
-gets $1/n_c$), and $1 + v$ near zero or negative (no correction in that cluster).
+functions of `share_rules` or your own), all distances zero but for rounding (each
+member gets $1/n_c$), and $1 + v$ near zero or negative (no correction in that cluster).
 
 Points outside the reference divide by sums that they are no part of, so nothing in the
 formulas bounds their shares: next to a single member of $Q = 10^{-7}$ an ordinary point
-would get a share of $10^5$. Their shares are held in the range of their cluster's
-members, or of nobody and everybody (0 to 1) where that is wider: `Allocation.bounded`.
+would get a share of $10^5$. Their shares are bounded by the range of their cluster's
+members, or by 0 and 1 where that is wider: `Allocation.bounded`.
 """
-
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Num
+from jaxtyping import Array, Float, Int, Num
 
+from jaxval.ecoval.records import FULL, Allocation, Hazards, Members, Terms
 from jaxval.ecoval.share_rules import ShareRule, equal_where_unsafe
 from jaxval.execution.precision import in_double
+from jaxval.types import AnyArray
 
-__all__ = [
-    "FULL",
-    "NO_ADJUSTMENT",
-    "NO_ALPHA",
-    "NO_BETA",
-    "Allocation",
-    "Hazards",
-    "Members",
-    "Terms",
-    "adjust",
-    "allocate",
-]
-
-
-class Terms(NamedTuple):
-    """Which adjustment factors to apply; the four variants of the paper's figure 4."""
-
-    alpha: bool = True
-    beta: bool = True
-
-
-FULL = Terms()
-NO_ALPHA = Terms(alpha=False)
-NO_BETA = Terms(beta=False)
-NO_ADJUSTMENT = Terms(alpha=False, beta=False)
-
-
-class Members(NamedTuple):
-    """The points that a cluster's value is divided over: $n_c$ and both sums.
-
-    Attributes:
-      q: $Q_j$, each point's value as the regression model predicts it.
-      d: $d_j$, each point's distance to its cluster's centroid.
-      cluster: the cluster, 0 to C-1, of each.
-    """
-
-    q: Num[Array, " n"]
-    d: Num[Array, " n"]
-    cluster: Int[Array, " n"]
-
-
-class Hazards(NamedTuple):
-    r"""Which clusters met a case that the paper's formulas leave open.
-
-    Attributes:
-      no_members: no point of the reference is in the cluster.
-      unsafe_sum: $\sum Q$ was not safely positive; the share rule replaced it.
-      zero_distances: all members coincide with the centroid; everybody gets $1/n_c$.
-      no_correction: $1 + V_c / n_c$ was not safely positive; both factors are 1.
-      tied_at_zero: $V_c = 0$, so that all members get exactly 0.
-      negative: $V_c < 0$: the model is better off without the cluster.
-      outsized: $|V_c / n_c| > 1/2$: the correction, of second order for accuracies, is
-        no longer small against what it corrects. Measure the utility in units in which
-        it stays between 0 and 1.
-    """
-
-    no_members: Bool[Array, " clusters"]
-    unsafe_sum: Bool[Array, " clusters"]
-    zero_distances: Bool[Array, " clusters"]
-    no_correction: Bool[Array, " clusters"]
-    tied_at_zero: Bool[Array, " clusters"]
-    negative: Bool[Array, " clusters"]
-    outsized: Bool[Array, " clusters"]
-
-
-class Allocation(NamedTuple):
-    r"""Values of points and what they are made of.
-
-    Attributes:
-      values: $\hat\Phi_i$.
-      gamma_alpha: $\Gamma_{\alpha_i}$ (1 where switched off).
-      gamma_beta: $\Gamma_{\beta_i}$ (1 where switched off).
-      preference: $n_c s^\alpha_i + n_c s^\beta_i - 2$ (of the factors switched on): the
-        order inside a cluster whatever the sign of $V_c$, and this library's tie rule
-        when $V_c = 0$. An order and no worth: of shares as they are, not bounded.
-      hazards: one truth value a cluster and kind.
-      cluster: of each point.
-      bounded: whether a share lay outside its range and was moved to its end; never
-        for points of the reference itself.
-    """
-
-    values: Float[Array, " m"]
-    gamma_alpha: Float[Array, " m"]
-    gamma_beta: Float[Array, " m"]
-    preference: Float[Array, " m"]
-    hazards: Hazards
-    cluster: Int[Array, " m"]
-    bounded: Bool[Array, " m"]
+__all__ = ["adjust", "allocate"]
 
 
 @in_double
 def adjust(
-    v_c: Num[Array, " clusters"],
-    n_c: Num[Array, " clusters"],
-    q: Num[Array, " n"],
-    d: Num[Array, " n"],
-    cluster: Int[Array, " n"],
+    v_c: Num[AnyArray, " clusters"],
+    n_c: Num[AnyArray, " clusters"],
+    q: Num[AnyArray, " n"],
+    d: Num[AnyArray, " n"],
+    cluster: Int[AnyArray, " n"],
     *,
     terms: Terms = FULL,
     share_rule: ShareRule = equal_where_unsafe,
@@ -139,13 +52,13 @@ def adjust(
     + \frac{1 + V_c d_i / \sum_j d_j}{1 + V_c/n_c} - 1\Bigr]$$
 
     Args:
-      v_c: $V_c$, the leave-cluster-out value of each cluster.
-      n_c: points in each cluster.
-      q: $Q_i$ of each point.
-      d: $d_i$ of each point, not negative.
-      cluster: the cluster, 0 to C-1, of each point.
-      terms: which factors to apply.
-      share_rule: what $Q_i / \sum Q_j$ is, also where the sum is not positive.
+      v_c: Leave-cluster-out value $V_c$ of each cluster.
+      n_c: Number of points in each cluster.
+      q: Predicted value $Q_i$ of each point.
+      d: Distance $d_i$ of each point to its centroid, not negative.
+      cluster: Cluster, 0 to C-1, of each point.
+      terms: Factors to apply.
+      share_rule: Rule for $Q_i / \sum Q_j$, also where the sum is not positive.
 
     Returns:
       $\hat\Phi_i$ of each point; the values of a cluster add up to its $V_c$ when
@@ -168,7 +81,7 @@ def adjust(
 
 @in_double
 def allocate(
-    v_c: Num[Array, " clusters"],
+    v_c: Num[AnyArray, " clusters"],
     points: Members,
     reference: Members | None = None,
     *,
@@ -178,18 +91,18 @@ def allocate(
     r"""Values of `points`, with $n_c$ and the sums taken over `reference`.
 
     With the points as their own reference their values add up to $V_c$ cluster by
-    cluster. With another reference (the valued data, for points that come later) the
-    value of one point doesn't depend on who else is being valued: a member of the
+    cluster. With another reference (the valued data, for unseen points) the value of
+    one point doesn't depend on which others are valued with it: a member of the
     reference gets its own value again, another point what one with its $Q$ and $d$
     would get, as far as the range of shares goes (see the head of this module).
 
     Args:
-      v_c: value of each cluster.
-      points: to be valued.
-      reference: the members that $n_c$, $\sum Q$ and $\sum d$ are taken over; the
-        points themselves when left out. A cluster without members pays nothing.
-      terms: which factors to apply.
-      share_rule: what $Q_i / \sum Q_j$ is.
+      v_c: Value of each cluster.
+      points: Points to be valued.
+      reference: Members that $n_c$, $\sum Q$ and $\sum d$ are taken over; the points
+        themselves when left out. A cluster without members pays nothing.
+      terms: Factors to apply.
+      share_rule: Rule for $Q_i / \sum Q_j$.
 
     Returns:
       Values, factors, and what had to be decided.
@@ -224,21 +137,23 @@ _WITHIN = 1e-9
 
 def _allocate(v_c, n_c, points, reference, terms, share_rule) -> Allocation:
     v_c, n_c = jnp.asarray(v_c, jnp.float64), jnp.asarray(n_c, jnp.float64)
+    points, reference = _in_double(points), _in_double(reference)
     present = n_c > 0
     each = jnp.where(present, v_c / jnp.where(present, n_c, 1.0), 0.0)
-    alpha, beta, theirs, unsafe, zero = _shares(points, reference, n_c, share_rule)
+    # (m,) shares of the points, (n,) of the members, (clusters,) truth values.
+    alpha, beta, of_members, unsafe, zero = _shares(points, reference, n_c, share_rule)
     safe = 1.0 + each >= _SAFE
     at = lambda per_cluster: per_cluster[points.cluster]
     gamma = lambda share: jnp.where(
         at(safe), (1.0 + share * at(v_c)) / at(jnp.where(safe, 1.0 + each, 1.0)), 1.0
     )
-    bounds = [_range(share, reference.cluster, n_c) for share in theirs]
+    bounds = [_range(share, reference.cluster, n_c) for share in of_members]
     one, nowhere = jnp.ones_like(alpha), jnp.zeros(alpha.shape, bool)
     gammas, outside, lead = [one, one], nowhere, jnp.zeros_like(alpha)
     for place, (wanted, share) in enumerate(zip(terms, (alpha, beta), strict=True)):
         if wanted:
-            held, moved = _held(share, *(at(bound) for bound in bounds[place]))
-            gammas[place], outside = gamma(held), outside | moved
+            within, moved = _bounded(share, *(at(bound) for bound in bounds[place]))
+            gammas[place], outside = gamma(within), outside | moved
             lead = lead + at(n_c) * share - 1.0
     return Allocation(
         values=at(each) * (gammas[0] + gammas[1] - 1.0),
@@ -267,40 +182,42 @@ def _shares(points, reference, n_c, share_rule):
     count = len(points.q)
     both = Members(
         *(
-            jnp.concatenate([jnp.asarray(mine), jnp.asarray(theirs)])
-            for mine, theirs in zip(points, reference, strict=True)
+            jnp.concatenate([own, others])
+            for own, others in zip(points, reference, strict=True)
         )
     )
     alpha, unsafe = share_rule(
         both.q, both.cluster, reference.q, reference.cluster, n_c
     )
     beta, zero = _distance_shares(both, reference, n_c)
-    theirs = (alpha[count:], beta[count:])
-    return alpha[:count], beta[:count], theirs, unsafe, zero
+    of_members = (alpha[count:], beta[count:])
+    return alpha[:count], beta[:count], of_members, unsafe, zero
 
 
 def _distance_shares(points, reference, n_c):
-    d, known = (part.d.astype(jnp.float64) for part in (points, reference))
-    total = _per_cluster(known, reference.cluster, len(n_c))
+    total = _per_cluster(reference.d, reference.cluster, len(n_c))
     # Identical points lie off their mean by rounding errors, which are no distances.
-    zero = total <= _ROUNDING * n_c * jnp.max(known, initial=0.0)
-    share = d / jnp.where(zero, 1.0, total)[points.cluster]
+    zero = total <= _ROUNDING * n_c * jnp.max(reference.d, initial=0.0)
+    share = points.d / jnp.where(zero, 1.0, total)[points.cluster]
     equal = 1.0 / jnp.maximum(n_c, 1.0)
     return jnp.where(zero[points.cluster], equal[points.cluster], share), zero
 
 
 def _range(share, cluster, n_c):
-    low = jax.ops.segment_min(share, cluster, len(n_c))
-    high = jax.ops.segment_max(share, cluster, len(n_c))
-    present = n_c > 0
-    low, high = jnp.where(present, low, 0.0), jnp.where(present, high, 1.0)
-    return jnp.minimum(low, 0.0), jnp.maximum(high, 1.0)
+    # From 0 and 1 on, so that clusters without members meet no infinity on the way.
+    low, high = jnp.zeros_like(n_c), jnp.ones_like(n_c)
+    return low.at[cluster].min(share), high.at[cluster].max(share)
 
 
-def _held(share, low, high):
+def _bounded(share, low, high):
     room = _WITHIN * (high - low)
     moved = (share < low - room) | (share > high + room)
     return jnp.clip(share, low, high), moved
+
+
+def _in_double(members: Members) -> Members:
+    q, d = (jnp.asarray(part, jnp.float64) for part in members[:2])
+    return Members(q, d, jnp.asarray(members.cluster, jnp.int32))
 
 
 def _per_cluster(x, cluster, clusters):

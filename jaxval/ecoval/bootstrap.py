@@ -7,9 +7,11 @@ import numpy as np
 from jaxtyping import Float, Int, Num
 
 from jaxval._checks import check, groups, same_length
-from jaxval.ecoval.allocation import FULL, Terms
-from jaxval.ecoval.pipeline import Fitted, values
+from jaxval.ecoval.fitted import Fitted
+from jaxval.ecoval.pipeline import values
+from jaxval.ecoval.records import FULL, Terms
 from jaxval.ecoval.unseen import unseen_values
+from jaxval.evaluation import bootstrap_stderr
 from jaxval.types import Points, PRNGKey, ValueEstimate
 
 __all__ = ["bootstrap", "owner_sums"]
@@ -33,15 +35,15 @@ def bootstrap(
     mixture's start, the representatives, their permutations. The validation data stay.
 
     Args:
-      key: draws the resamples.
-      refit: `lambda key, points, pool: fit(key, utility, points, pool, ...)`.
-      points: $B$.
-      pool: the rest of the distribution.
-      num_resamples: repetitions; the standard error itself is good to about
-        $1/\sqrt{2 R}$ of its size.
-      resample: `False` keeps the data: the error is then that of the algorithm's own
-        randomness alone.
-      terms: which adjustment factors to apply.
+      key: PRNG key of the resamples and of the fits.
+      refit: Function `lambda key, points, pool: fit(key, utility, points, pool, ...)`.
+      points: Points $B$ to be valued.
+      pool: Rest of the distribution.
+      num_resamples: Number $R$ of repetitions; the standard error itself is good to
+        about $1/\sqrt{2 R}$ of its size.
+      resample: Whether the data are drawn anew; `False` keeps them, and the error is
+        that of the algorithm's own randomness alone.
+      terms: Adjustment factors to apply.
 
     Returns:
       Values of the first fit to the data as they are, the standard deviation over the
@@ -68,18 +70,18 @@ def bootstrap(
     """
     check(num_resamples >= 2, f"num_resamples must be at least 2; got {num_resamples}.")
     original = refit(jax.random.fold_in(key, 0), points, pool)
-    found = []
+    draws = []
     for i in range(1, num_resamples + 1):
         fit_key, *draw_keys = jax.random.split(jax.random.fold_in(key, i), 3)
         data, rest = points, pool
         if resample:
-            data = _drawn(draw_keys[0], points)
-            rest = None if pool is None else _drawn(draw_keys[1], pool)
+            data = _resampled(draw_keys[0], points)
+            rest = None if pool is None else _resampled(draw_keys[1], pool)
         again = refit(fit_key, data, rest)
-        found.append(np.asarray(unseen_values(again, points, terms=terms).values))
+        draws.append(np.asarray(unseen_values(again, points, terms=terms).values))
     return ValueEstimate(
         np.asarray(values(original, terms).values),
-        np.std(found, axis=0, ddof=1),
+        bootstrap_stderr(np.stack(draws)),
         np.full(len(points.x), num_resamples),
     )
 
@@ -90,8 +92,11 @@ def owner_sums(
     """Values of contributors: the sums of the values of their points.
 
     Args:
-      point_values: one a point.
-      owner: 0 to K-1, who contributed it.
+      point_values: Values, one per point.
+      owner: Contributor, 0 to K-1, of each point.
+
+    Raises:
+      ValueError: if the lengths differ or an owner has no point.
 
     Example:
       >>> owner_sums(np.array([0.25, 0.5, 1.0]), np.array([0, 1, 0])).tolist()
@@ -102,6 +107,6 @@ def owner_sums(
     return np.bincount(owner, point_values, groups("owner", owner))
 
 
-def _drawn(key: PRNGKey, points: Points) -> Points:
+def _resampled(key: PRNGKey, points: Points) -> Points:
     rows = np.asarray(jax.random.randint(key, (len(points.x),), 0, len(points.x)))
     return Points(np.asarray(points.x)[rows], np.asarray(points.y)[rows])

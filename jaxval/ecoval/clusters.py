@@ -7,31 +7,25 @@ is scikit-learn's Gaussian mixture with the paper's parameters; any function wil
 import dataclasses
 import warnings
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Literal
 
-import jax
 import numpy as np
 from jaxtyping import Float, Int, Num
-from sklearn import decomposition, exceptions, mixture
+from sklearn import exceptions, mixture
 
 from jaxval._checks import check, finite, positive
+from jaxval.ecoval.components import sklearn_seed
 from jaxval.types import PRNGKey
 
 __all__ = [
     "Clustering",
-    "Embedding",
     "Mixture",
     "centroids",
     "distances",
     "gaussian_mixture",
     "given",
-    "principal_components",
-    "representatives",
     "spread",
 ]
-
-Embedding = Callable[[Num[np.ndarray, "n ..."]], Float[np.ndarray, "n d"]]
-"""Rows to vectors in which near points are alike: $E(x)$."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,14 +33,14 @@ class Mixture:
     """Parameters of the mixture; the defaults are the paper's (section 5).
 
     Attributes:
-      num_clusters: components. Fewer are fitted when there are fewer points.
-      covariance: `"full"`, `"tied"`, `"diag"` or `"spherical"`, as in scikit-learn. A
-        full covariance in many dimensions fits little but its regulariser: reduce them
-        first (`principal_components`).
-      tolerance: stop when a step gains less log-likelihood.
-      regulariser: added to the diagonals of the covariances.
-      max_steps: of expectation-maximisation.
-      num_starts: the best of so many.
+      num_clusters: Number of components. Fewer are fitted to fewer points.
+      covariance: Kind of covariance, `"full"`, `"tied"`, `"diag"` or `"spherical"` as
+        in scikit-learn. A full covariance in many dimensions fits little but its
+        regulariser: reduce them first (`principal_components`).
+      tolerance: Gain in log-likelihood below which the fit ends.
+      regulariser: Number added to the diagonals of the covariances.
+      max_steps: Steps of expectation-maximisation, at most.
+      num_starts: Number of starts, of which the best is taken.
     """
 
     num_clusters: int = 30
@@ -57,7 +51,7 @@ class Mixture:
     num_starts: int = 1
 
     def __post_init__(self):
-        """What scikit-learn would refuse later, and in its own words."""
+        """Validates the settings eagerly."""
         for name in ("num_clusters", "max_steps", "num_starts"):
             number = getattr(self, name)
             check(number >= 1, f"Mixture.{name} must be at least 1; got {number}.")
@@ -75,7 +69,7 @@ class Mixture:
         A component with fewer points than these is fitted to its regulariser.
 
         Args:
-          dims: of the embeddings.
+          dims: Dimensions of the embeddings.
 
         Example:
           >>> Mixture().parameters(16), Mixture(covariance="diag").parameters(16)
@@ -91,16 +85,17 @@ class Mixture:
         return 1 + dims + shape[self.covariance]
 
 
-class Clustering(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Clustering:
     """Where each point belongs.
 
     Attributes:
-      assign: embeddings to cluster numbers, 0 to `num_clusters` - 1.
-      centroids: one a row: the mean of the points it was fitted on.
-      converged: whether the fit met its tolerance.
-      parameters: numbers that each cluster was fitted with; 0 if nothing was fitted.
-      scale: the embeddings' root mean square distance from their mean: distances
-        to centroids below a billionth of it are rounding errors and count as 0.
+      assign: Function from embeddings to cluster numbers, 0 to `num_clusters` - 1.
+      centroids: Mean of the points that each cluster was fitted on, one per row.
+      converged: Whether the fit met its tolerance.
+      parameters: Numbers that each cluster was fitted with; 0 if nothing was fitted.
+      scale: Root mean square distance of the embeddings from their mean: distances to
+        centroids below a billionth of it are rounding errors and count as 0.
     """
 
     assign: Callable[[Num[np.ndarray, "n d"]], Int[np.ndarray, " n"]]
@@ -121,9 +116,9 @@ def gaussian_mixture(
     """Fit a Gaussian mixture; each point belongs to its most probable component.
 
     Args:
-      key: starts k-means.
-      embeddings: of the available points, B and the rest of the distribution.
-      settings: the paper's when left out.
+      key: PRNG key of the k-means that the fit starts from.
+      embeddings: Available points, B and the rest of the distribution, one per row.
+      settings: Parameters of the mixture; the paper's when left out.
 
     Raises:
       ValueError: with fewer than 2 points, with non-finite ones, or where a component
@@ -151,7 +146,7 @@ def gaussian_mixture(
         max_iter=settings.max_steps,
         n_init=settings.num_starts,
         init_params="kmeans",
-        random_state=seed_of(key),
+        random_state=sklearn_seed(key),
     )
     with warnings.catch_warnings():
         # Said in the result instead.
@@ -165,7 +160,7 @@ def gaussian_mixture(
                 "is singular. Scale them to a spread of about 1, or raise "
                 f"Mixture.regulariser ({settings.regulariser:g})."
             ) from error
-    assign = lambda points: model.predict(np.asarray(points, np.float64))
+    assign = _MostProbable(model)
     middle = centroids(x, assign(x), clusters, np.asarray(model.means_))
     return Clustering(
         assign,
@@ -176,6 +171,21 @@ def gaussian_mixture(
     )
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class _MostProbable:
+    """The component that a point most probably comes from.
+
+    Attributes:
+      model: Fitted mixture of scikit-learn.
+    """
+
+    model: mixture.GaussianMixture
+
+    def __call__(self, points: Num[np.ndarray, "n d"]) -> Int[np.ndarray, " n"]:
+        """Number of the component of each row."""
+        return self.model.predict(np.asarray(points, np.float64))
+
+
 def given(
     assign: Callable[[Num[np.ndarray, "n d"]], Int[np.ndarray, " n"]],
     embeddings: Num[np.ndarray, "n d"],
@@ -184,9 +194,9 @@ def given(
     """A clustering by your own function, with the means of `embeddings` as centroids.
 
     Args:
-      assign: embeddings to cluster numbers.
-      embeddings: of the available points.
-      num_clusters: one more than the largest number that `assign` gives.
+      assign: Function from embeddings to cluster numbers.
+      embeddings: Available points, one per row.
+      num_clusters: One more than the largest number that `assign` gives.
 
     Example:
       >>> x = np.array([[-2.0], [-1.0], [4.0]])
@@ -200,6 +210,9 @@ def given(
 
 def spread(embeddings: Float[np.ndarray, "n d"]) -> float:
     """Root mean square distance from the mean.
+
+    Args:
+      embeddings: Points, one per row.
 
     Example:
       >>> spread(np.array([[1.0], [3.0]]))
@@ -218,10 +231,10 @@ def centroids(
     """The mean of each cluster's points; of `otherwise` (or 0) where it has none.
 
     Args:
-      embeddings: of the points.
-      cluster: of each.
-      num_clusters: C.
-      otherwise: for clusters without points.
+      embeddings: Points, one per row.
+      cluster: Cluster of each point.
+      num_clusters: Number of clusters, C.
+      otherwise: Centroids of clusters without points.
 
     Example:
       >>> centroids(np.array([[1.0], [3.0]]), np.array([0, 0]), 2).tolist()
@@ -235,7 +248,7 @@ def centroids(
 
 
 _ROUNDING = 1e-9
-"""Of the embeddings' spread."""
+"""Share of the embeddings' spread below which a distance is a rounding error."""
 
 
 def distances(
@@ -247,8 +260,8 @@ def distances(
     distances that is not zero and means nothing, so they are set to 0.
 
     Args:
-      embeddings: of the points.
-      clustering: which cluster is theirs, and its centroid.
+      embeddings: Points, one per row.
+      clustering: Clustering with its centroids.
 
     References:
       Tarun et al., *EcoVal*, KDD 2024, Algorithm 1, lines 21 and 22.
@@ -261,67 +274,3 @@ def distances(
     x = np.asarray(embeddings, np.float64)
     d = np.linalg.norm(x - clustering.centroids[clustering.assign(x)], axis=1)
     return np.where(d > _ROUNDING * clustering.scale, d, 0.0)
-
-
-def representatives(
-    key: PRNGKey, cluster: Int[np.ndarray, " n"], per_cluster: int
-) -> Int[np.ndarray, " p"]:
-    """The same number of points of each cluster, drawn without replacement.
-
-    A cluster with fewer points gives all it has (lines 12 to 15 of Algorithm 1).
-
-    Args:
-      key: draws them.
-      cluster: of each point.
-      per_cluster: points of each.
-
-    Returns:
-      Row numbers, in ascending order.
-
-    Example:
-      >>> representatives(jax.random.key(0), np.array([0, 0, 0, 2]), 1).shape
-      (2,)
-    """
-    cluster = np.asarray(cluster)
-    check(per_cluster >= 1, f"per_cluster must be at least 1; got {per_cluster}.")
-    shuffled = np.asarray(jax.random.permutation(key, len(cluster)))
-    in_order = shuffled[np.argsort(cluster[shuffled], kind="stable")]
-    place = np.arange(len(cluster)) - np.searchsorted(
-        cluster[in_order], cluster[in_order]
-    )
-    return np.sort(in_order[place < per_cluster])
-
-
-def principal_components(
-    key: PRNGKey, x: Num[np.ndarray, "n ..."], num_components: int
-) -> Embedding:
-    """The embedding by the leading principal components of `x`, rows flattened.
-
-    Args:
-      key: for the randomised solver.
-      x: rows to fit on; not those to be valued, if that matters to you.
-      num_components: dimensions; fewer when there are fewer rows or columns.
-
-    Raises:
-      ValueError: with less than 1 component, or where `x` is empty or not finite.
-
-    Example:
-      >>> x = np.array([[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]])
-      >>> embed = principal_components(jax.random.key(0), x, 1)
-      >>> np.abs(embed(x)).round(3).ravel().tolist()
-      [1.414, 0.0, 1.414]
-    """
-    flat = lambda rows: np.asarray(rows, np.float64).reshape(len(rows), -1)
-    check(num_components >= 1, f"num_components must be >= 1; got {num_components}.")
-    check(len(x) > 0, "x is empty: there are no components to find.")
-    rows = flat(x)
-    finite("x", rows)
-    model = decomposition.PCA(
-        min(num_components, *rows.shape), random_state=seed_of(key)
-    ).fit(rows)
-    return lambda points: model.transform(flat(points))
-
-
-def seed_of(key: PRNGKey) -> int:
-    """A seed for scikit-learn's generators."""
-    return int(jax.random.randint(key, (), 0, 2**31 - 1))

@@ -8,14 +8,14 @@ __all__ = ["AnalyticCounts", "Cost", "figure_1_counts"]
 
 
 class Cost(NamedTuple):
-    """Scores that EcoVal asked of the utility, and how many took a training run.
+    """Utility evaluations of EcoVal, and how many of them were training runs.
 
     Attributes:
-      clusters: training runs for the values of the clusters; 0 in closed form.
-      representatives: training runs for the values of the representatives, as run: what
+      clusters: Training runs for the values of the clusters; 0 in closed form.
+      representatives: Training runs for the values of the representatives, as run: what
         was truncated doesn't count; 0 in closed form.
-      num_representatives: $p$.
-      scores: of coalitions, in closed form or by training.
+      num_representatives: Number of representatives $p$.
+      scores: Utility evaluations, in closed form or by training.
 
     Example:
       >>> Cost(31, 800, 60, 831).total, Cost(0, 0, 60, 831).total
@@ -34,13 +34,13 @@ class Cost(NamedTuple):
 
 
 class AnalyticCounts(NamedTuple):
-    r"""Training runs by the paper's own reckoning, before any truncation.
+    r"""Training runs by the paper's own count, before any truncation.
 
     Attributes:
-      tmc_shapley: $3m$ permutations of $m$ runs each.
-      distributional_shapley: $T$ iterations of $1 + m$ runs.
-      ecoval: $C + 1$ for the clusters and $3p^2$ for the representatives.
-      ecoval_light: without the $\alpha$ correction: $C + 1$.
+      tmc_shapley: Runs of $3m$ permutations of $m$ runs each.
+      distributional_shapley: Runs of $T$ iterations of $1 + m$ runs.
+      ecoval: Runs for the clusters, $C + 1$, and for the representatives, $3p^2$.
+      ecoval_light: Runs without the $\alpha$ correction: $C + 1$.
     """
 
     tmc_shapley: int
@@ -58,10 +58,11 @@ def figure_1_counts(
     """The counts behind the paper's figure 1.
 
     Args:
-      num_points: $m$.
-      num_clusters: $C$.
-      num_representatives: $p$.
-      num_iterations: $T$ of Distributional Shapley, which the paper leaves open.
+      num_points: Number of points $m$.
+      num_clusters: Number of clusters $C$.
+      num_representatives: Number of representatives $p$.
+      num_iterations: Iterations $T$ of Distributional Shapley, which the paper leaves
+        open.
 
     Raises:
       ValueError: if a number is less than 1.

@@ -10,7 +10,7 @@ from jaxtyping import Int, Num
 
 from jaxval import models, training
 from jaxval._checks import check, finite, same_length
-from jaxval.ecoval.clusters import Embedding, principal_components
+from jaxval.ecoval.components import Embedding, principal_components
 from jaxval.training import losses
 from jaxval.types import PRNGKey
 
@@ -21,9 +21,9 @@ class Learned(NamedTuple):
     """An embedding and how well its network classifies.
 
     Attributes:
-      embed: rows to features.
-      accuracy: of the network on the tenth of its rows, drawn at random, that it was
-        not trained on.
+      embed: Function from rows to features.
+      accuracy: Accuracy of the network on the tenth of its rows, drawn at random, that
+        it was not trained on.
     """
 
     embed: Embedding
@@ -44,12 +44,12 @@ def trained_network(
     A random tenth of the rows is kept out of training, to say how good the network is.
 
     Args:
-      key: for the initial weights, the minibatches and the rows kept out.
-      module: a network of `jaxval.models`.
-      x: inputs of a split that is neither valued, nor validated on, nor unseen.
-      y: its class numbers, 0 to the network's outputs - 1.
-      epochs: of Adam at 1e-3, in minibatches of 64.
-      num_components: principal components of the hidden layer to keep; all of it when
+      key: PRNG key of the initial weights, the minibatches and the rows kept out.
+      module: Network of `jaxval.models`.
+      x: Inputs of a split that is neither valued, nor validated on, nor unseen.
+      y: Class numbers of these rows, 0 to the network's outputs - 1.
+      epochs: Epochs of Adam at 1e-3, in minibatches of 64.
+      num_components: Principal components of the hidden layer to keep; all of it when
         `None` (a full covariance of 512 dimensions fits little but its regulariser).
 
     Raises:
@@ -87,7 +87,8 @@ def trained_network(
     variables = fit(train_key, network.init(init_key), inputs, labels).variables
     outputs = jax.jit(lambda v, x: training.predict(network, v, x))
     held = np.flatnonzero(~np.asarray(taught))
-    accuracy = float(losses.accuracy(outputs(variables, inputs[held]), labels[held]))
+    told = losses.accuracy(outputs(variables, inputs[held]), labels[held])
+    accuracy = float(np.mean(np.asarray(told, np.float64)))
     hidden = _network(without_head, inputs)
     look = jax.jit(lambda v, x: training.predict(hidden, v, x))
     features = lambda rows: np.asarray(look(variables, jnp.asarray(rows, jnp.float32)))

@@ -7,7 +7,8 @@ from jaxtyping import Float, Int
 
 from jaxval._checks import check
 from jaxval.coalitions import queries
-from jaxval.coalitions.game import Game, grouped
+from jaxval.coalitions.algebra import grouped
+from jaxval.coalitions.game import Game
 
 __all__ = ["ClusterValues", "leave_cluster_out", "leave_out_values"]
 
@@ -16,12 +17,12 @@ class ClusterValues(NamedTuple):
     r"""Value of each cluster.
 
     Attributes:
-      values: $V_c$; 0 for a cluster without members.
-      full: $U(B)$.
-      without: $U(B \setminus c)$.
-      training_runs: one for each score; 0 where the game answers all of them from one
-        factorisation.
-      scores: asked for: without each of the clusters that have members, and with all.
+      values: Values $V_c$; 0 for a cluster without members.
+      full: Score $U(B)$ of all points.
+      without: Scores $U(B \setminus c)$.
+      training_runs: Training runs, one per score; 0 where the game answers all of them
+        from one factorisation.
+      scores: Utility evaluations: without each cluster that has members, and with all.
     """
 
     values: Float[np.ndarray, " clusters"]
@@ -37,9 +38,10 @@ def leave_cluster_out(
     r"""$V_c$ of every cluster from a game whose players are points.
 
     Args:
-      game: $U$ of the points of $B$.
-      cluster: of each point.
-      num_clusters: C; clusters without a point in $B$ are worth 0 and cost nothing.
+      game: Game $U$ of the points of $B$.
+      cluster: Cluster of each point.
+      num_clusters: Number of clusters C; those without a point in $B$ are worth 0 and
+        cost nothing.
 
     Raises:
       ValueError: if a score is not finite.
@@ -66,9 +68,9 @@ def leave_out_values(
     leave-cluster-out scores come from one factorisation, without any training.
 
     Args:
-      by_cluster: one player for each cluster in `present`, in that order.
-      present: numbers of the clusters that have members, ascending.
-      num_clusters: C.
+      by_cluster: Game with one player for each cluster in `present`, in that order.
+      present: Numbers of the clusters that have members, ascending.
+      num_clusters: Number of clusters C.
 
     Raises:
       ValueError: if a score is not finite.
@@ -88,6 +90,6 @@ def leave_out_values(
     full = float(full)
     values, scores = np.zeros(num_clusters), np.full(num_clusters, full)
     values[present], scores[present] = full - without, without
-    asked = 1 + len(present)
-    runs = 0 if by_cluster.fast_leave_one_out is not None else asked
-    return ClusterValues(values, full, scores, runs, asked)
+    count = 1 + len(present)
+    runs = 0 if by_cluster.fast_leave_one_out is not None else count
+    return ClusterValues(values, full, scores, runs, count)

@@ -8,9 +8,9 @@ what it leaves open is decided here, written down with its alternative, and repo
 | where $U$ comes from | your `utility(x, y)`, a game of points | any game |
 | what is clustered | $B$ and the pool, embedded | `clustering=` your own |
 | $n_c$ and both sums | over the members of $B$ | `members_from_pool` |
-| representatives a cluster | 2 | `per_cluster` |
+| representatives per cluster | 2 | `per_cluster` |
 | drawn from | the clusters of $B$ and the pool | `representatives_from_pool` |
-| Shapley on them | TMC, 3 permutations a point | `semivalue=` your own |
+| Shapley on them | TMC, 3 permutations per point | `semivalue=` your own |
 | the regression $R$ | ridge on standardised embeddings | `value_model=` your own |
 | the distance | Euclidean in the embedding | embed otherwise |
 | $\sum Q \le 0$ | equal shares, counted | `share_rule` |
@@ -18,113 +18,33 @@ what it leaves open is decided here, written down with its alternative, and repo
 | a cluster without a point of $B$ | $V_c = 0$, counted | – |
 """
 
-import dataclasses
-from collections.abc import Callable
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Int, Num
+from jaxtyping import Int
 
 from jaxval._checks import check, finite, same_length
-from jaxval.coalitions.game import Game
 from jaxval.distributional.regressions import (
     Predict,
     ValueModel,
     cross_validated,
     ridge,
 )
-from jaxval.ecoval.allocation import FULL, Allocation, Members, Terms, allocate
-from jaxval.ecoval.clusters import (
-    Clustering,
-    Mixture,
-    distances,
-    gaussian_mixture,
-    representatives,
-)
+from jaxval.ecoval.allocation import allocate
+from jaxval.ecoval.clusters import Clustering, distances, gaussian_mixture
 from jaxval.ecoval.cost import Cost
-from jaxval.ecoval.leave_cluster_out import (
-    ClusterValues,
-    leave_cluster_out,
-    leave_out_values,
+from jaxval.ecoval.fitted import DEFAULT, ClusterGame, Fitted, Settings, Utility
+from jaxval.ecoval.leave_cluster_out import leave_cluster_out, leave_out_values
+from jaxval.ecoval.records import FULL, Allocation, Members, Terms
+from jaxval.ecoval.representative_values import (
+    Semivalue,
+    representatives,
+    truncated_permutations,
 )
-from jaxval.ecoval.representative_values import Semivalue, truncated_permutations
-from jaxval.ecoval.share_rules import ShareRule, equal_where_unsafe
 from jaxval.execution.precision import float64
-from jaxval.types import Points, PRNGKey, ValueEstimate
+from jaxval.types import Points, PRNGKey
 
-__all__ = [
-    "ClusterGame",
-    "Fitted",
-    "Settings",
-    "Utility",
-    "fit",
-    "members",
-    "values",
-]
-
-
-Utility = Callable[[Num[np.ndarray, "n d"], Num[np.ndarray, "n ..."]], Game]
-"""$U$: points to the game whose players they are."""
-
-ClusterGame = Callable[[Points, Int[np.ndarray, " n"], int], Game]
-"""$U$ of clusters: points, the cluster of each (0 to C-1, none empty), and C."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings:
-    r"""What the paper leaves open and can be said in a word.
-
-    Attributes:
-      mixture: of Gaussians; the paper's.
-      per_cluster: representatives that each cluster sends to the Shapley values.
-      representatives_from_pool: draw them from all clustered points (Algorithm 1, line
-        13), or from $B$ alone.
-      members_from_pool: take $n_c$, $\sum Q$ and $\sum d$ over all clustered points,
-        or over $B$ alone, where they make a cluster's values add up to $V_c$.
-      share_rule: $Q_i / \sum Q_j$, also where that is unsafe.
-    """
-
-    mixture: Mixture = Mixture()
-    per_cluster: int = 2
-    representatives_from_pool: bool = True
-    members_from_pool: bool = False
-    share_rule: ShareRule = equal_where_unsafe
-
-
-class Fitted(NamedTuple):
-    """All that EcoVal learns; values of any point follow without further training.
-
-    Attributes:
-      clustering: embeddings to clusters, and their centroids.
-      clusters: $V_c$ and the scores behind it.
-      sample: rows of the representatives among the points and then the pool.
-      estimate: the representatives' Shapley values.
-      predict: $R$, embeddings and targets to $Q$.
-      fit_quality: cross-validated share of the variance that $R$ explains.
-      points: cluster, $Q$ and $d$ of the valued points.
-      reference: the members that $n_c$ and the sums are taken over.
-      pool: all clustered points as members.
-      cost: training runs, and scores asked for.
-      settings: as given.
-      classes_lost: classes of $B$ that lie in one cluster as a whole, by cluster: its
-        $V_c$ measures what becomes of the utility without them. None where the targets
-        are no integers.
-    """
-
-    clustering: Clustering
-    clusters: ClusterValues
-    sample: Int[np.ndarray, " p"]
-    estimate: ValueEstimate
-    predict: Predict
-    fit_quality: float
-    points: Members
-    reference: Members
-    pool: Members
-    cost: Cost
-    settings: Settings
-    classes_lost: Int[np.ndarray, " clusters"]
+__all__ = ["fit", "members", "values"]
 
 
 def fit(
@@ -133,32 +53,32 @@ def fit(
     points: Points,
     pool: Points | None = None,
     *,
-    settings: Settings = Settings(),
+    settings: Settings = DEFAULT,
     semivalue: Semivalue | None = None,
     value_model: ValueModel | None = None,
     clustering: Clustering | None = None,
     cluster_game: ClusterGame | None = None,
-    trains: bool = True,
+    counts_training_runs: bool = True,
 ) -> Fitted:
     """Cluster, leave clusters out, value representatives, learn to predict values.
 
     Args:
-      key: for the mixture, the representatives and their permutations.
-      utility: `utility(x, y)` is the game of these points; all of them use the same
-        validation data.
-      points: $B$, the points to be valued.
-      pool: the rest of the available distribution; nothing more when left out.
-      settings: see there.
-      semivalue: values of the representatives; TMC Shapley with 3 permutations a point
-        when left out.
-      value_model: $R$; ridge regression when left out.
-      clustering: yours in place of the mixture.
-      cluster_game: a faster game of clusters, as kernel or ridge regression with
+      key: PRNG key of the mixture, the representatives and their permutations.
+      utility: Function from points to their game, `utility(x, y)`; all of its games
+        use the same validation data.
+      points: Points $B$ to be valued.
+      pool: Rest of the available distribution; nothing more when left out.
+      settings: Settings that the paper leaves open; the defaults when left out.
+      semivalue: Estimator of the representatives' values; TMC Shapley with 3
+        permutations per point when left out.
+      value_model: Regression $R$; ridge regression when left out.
+      clustering: Clustering in place of the mixture.
+      cluster_game: Faster game of clusters, as kernel or ridge regression with
         `owner=cluster`, which leaves every cluster out in closed form; the utility's
         game by default.
-      trains: whether a score of the utility takes a training run, which is what the
-        paper counts; `False` for kernel and ridge regression in closed form. Changes
-        `cost` alone.
+      counts_training_runs: Whether an evaluation of the utility is a training run,
+        which is what the paper counts; `False` for kernel and ridge regression in
+        closed form. Changes `cost` alone.
 
     Returns:
       The clusters' values, the regression and all else that values of points are made
@@ -183,38 +103,39 @@ def fit(
     points, everything = _checked(points, pool)
     mixture_key, sample_key, value_key = jax.random.split(key, 3)
     if clustering is None:
-        clustering = gaussian_mixture(mixture_key, everything.x, settings.mixture)
+        clustering = gaussian_mixture(
+            mixture_key, np.asarray(everything.x), settings.mixture
+        )
     cluster = _assigned(clustering, everything)
     own = cluster[: len(points.x)]
     clusters = _cluster_values(utility, cluster_game, points, own, clustering)
     available = cluster if settings.representatives_from_pool else own
     sample = representatives(sample_key, available, settings.per_cluster)
-    chosen = Points(everything.x[sample], everything.y[sample])
-    estimate, asked = (semivalue or truncated_permutations())(
-        value_key, utility(*chosen)
+    x, y = np.asarray(everything.x)[sample], np.asarray(everything.y)[sample]
+    estimate, num_evaluations = (semivalue or truncated_permutations())(
+        value_key, utility(x, y)
     )
     value_model = value_model or ridge()
-    worth = np.asarray(estimate.values, np.float64)
-    finite("the representatives' values", worth)
-    predict = value_model(chosen.x, chosen.y, worth)
-    quality = cross_validated(value_model, chosen.x, chosen.y, worth)
+    targets = np.asarray(estimate.values, np.float64)
+    finite("the representatives' values", targets)
+    predict = value_model(x, y, targets)
     pooled = members(clustering, predict, everything)
-    mine = Members(*(part[: len(points.x)] for part in pooled))
+    valued = Members(*(part[: len(points.x)] for part in pooled))
     return Fitted(
-        clustering,
-        clusters,
-        sample,
-        estimate,
-        predict,
-        quality,
-        points=mine,
-        reference=pooled if settings.members_from_pool else mine,
+        clustering=clustering,
+        clusters=clusters,
+        sample=sample,
+        estimate=estimate,
+        predict=predict,
+        fit_quality=cross_validated(value_model, x, y, targets),
+        points=valued,
+        reference=pooled if settings.members_from_pool else valued,
         pool=pooled,
         cost=Cost(
-            clusters=clusters.training_runs if trains else 0,
-            representatives=asked if trains else 0,
+            clusters=clusters.training_runs if counts_training_runs else 0,
+            representatives=num_evaluations if counts_training_runs else 0,
             num_representatives=len(sample),
-            scores=clusters.scores + asked,
+            scores=clusters.scores + num_evaluations,
         ),
         settings=settings,
         classes_lost=_classes_lost(points.y, own, clustering.num_clusters),
@@ -225,8 +146,8 @@ def values(fitted: Fitted, terms: Terms = FULL) -> Allocation:
     r"""EcoVal's values $\hat\Phi_i$ of the points it was fitted on.
 
     Args:
-      fitted: what `fit` found.
-      terms: which adjustment factors to apply: all four variants of the paper's figure
+      fitted: Result of `fit`.
+      terms: Adjustment factors to apply: all four variants of the paper's figure
         4 come from one fit.
 
     Returns:
@@ -259,9 +180,9 @@ def members(clustering: Clustering, predict: Predict, points: Points) -> Members
     """Cluster, $Q$ and $d$ of each point.
 
     Args:
-      clustering: says the cluster and has the centroid.
-      predict: $R$, which says $Q$.
-      points: embedded.
+      clustering: Clustering with its centroids.
+      predict: Regression $R$ from embeddings and targets to $Q$.
+      points: Embedded points and their targets.
 
     Raises:
       ValueError: if a predicted value is not finite or a cluster is out of range.
@@ -272,9 +193,10 @@ def members(clustering: Clustering, predict: Predict, points: Points) -> Members
       >>> members(one, lambda x, y: x[:, 0] / 2, two).q.tolist()
       [1.5, -0.5]
     """
-    q = np.asarray(predict(points.x, points.y), np.float64)
+    x, y = np.asarray(points.x), np.asarray(points.y)
+    q = np.asarray(predict(x, y), np.float64)
     finite("the predicted values", q)
-    d = distances(points.x, clustering)
+    d = distances(x, clustering)
     return Members(float64(q), float64(d), jnp.asarray(_assigned(clustering, points)))
 
 
@@ -286,7 +208,8 @@ def _checked(points: Points, pool: Points | None) -> tuple[Points, Points]:
         x, y = np.asarray(part.x, np.float64), np.asarray(part.y)
         check(
             x.ndim == 2 and len(x) > 0,
-            f"{name}.x must be a matrix of embeddings, one a row; got shape {x.shape}.",
+            f"{name}.x must be a matrix of embeddings, one per row; got shape "
+            f"{x.shape}.",
         )
         same_length(**{f"{name}.x": x, f"{name}.y": y})
         finite(f"{name}.x", x)
@@ -301,7 +224,7 @@ def _checked(points: Points, pool: Points | None) -> tuple[Points, Points]:
 
 
 def _assigned(clustering: Clustering, points: Points) -> Int[np.ndarray, " n"]:
-    cluster = np.asarray(clustering.assign(points.x))
+    cluster = np.asarray(clustering.assign(np.asarray(points.x)))
     last = clustering.num_clusters - 1
     check(
         cluster.shape == (len(points.x),)
@@ -317,6 +240,7 @@ def _classes_lost(y, cluster, count) -> Int[np.ndarray, " clusters"]:
     if y.ndim != 1 or not np.issubdtype(y.dtype, np.integer):
         return np.zeros(count, int)
     classes, which = np.unique(y, return_inverse=True)
+    # (classes,): the lowest and the highest cluster with a point of the class.
     first = np.full(len(classes), count)
     last = np.full(len(classes), -1)
     np.minimum.at(first, which, cluster)

@@ -1,46 +1,49 @@
 """What went out of the ordinary in one run of EcoVal, counted and said."""
 
+import dataclasses
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import numpy as np
 
-from jaxval.ecoval.allocation import Allocation
-from jaxval.ecoval.pipeline import Fitted
+from jaxval.ecoval.fitted import Fitted
+from jaxval.ecoval.records import Allocation
 
 __all__ = ["Report", "report"]
 
 
-class Report(NamedTuple):
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Report:
     r"""Counts of what the paper's formulas leave open, and of what weakens the values.
 
     Clusters are the fit's; points are those of the allocation, valued or unseen.
 
     Attributes:
-      clusters: in all.
-      clusters_without_members: worth 0 for want of a valued point.
-      clusters_at_zero: $V_c = 0$.
-      clusters_negative: $V_c < 0$.
-      clusters_unsafe_sum: $\sum Q$ not safely positive.
-      clusters_zero_distances: no distance to tell members apart.
-      clusters_uncorrected: $1 + V_c/n_c$ not safely positive.
-      clusters_outsized: $|V_c/n_c| > 1/2$: the correction isn't small.
-      clusters_losing_classes: a class of the valued points goes with the cluster.
-      clusters_overfitted: fewer points than the mixture fitted numbers for them.
-      clusters_short_of_representatives: with fewer points than were asked for.
-      points: in all.
-      points_without_members: in clusters without a valued point; worth 0.
-      points_tied_at_zero: in clusters with $V_c = 0$.
-      points_at_zero: worth exactly 0, for whatever reason.
-      points_unsafe_sum: in clusters with an unsafe sum.
-      points_bounded: outside the range of their cluster's members; never members.
-      points_overcorrected: moved by more than their cluster's mean value $v$.
-      largest_correction: largest $|\hat\Phi_i - v| / |v|$.
-      parameters: numbers that the mixture fitted for each cluster; 0 if it was given.
-      mixture_converged: whether the clustering met its tolerance.
-      regression_r2: cross-validated share of the variance that $R$ explains; NaN where
+      clusters: Number of clusters.
+      clusters_without_members: Clusters worth 0 for want of a valued point.
+      clusters_at_zero: Clusters with $V_c = 0$.
+      clusters_negative: Clusters with $V_c < 0$.
+      clusters_unsafe_sum: Clusters where $\sum Q$ is not safely positive.
+      clusters_zero_distances: Clusters whose members all lie on the centroid.
+      clusters_uncorrected: Clusters where $1 + V_c/n_c$ is not safely positive.
+      clusters_outsized: Clusters with $|V_c/n_c| > 1/2$: the correction isn't small.
+      clusters_losing_classes: Clusters that hold a whole class of the valued points.
+      clusters_overfitted: Clusters of fewer points than numbers fitted to them.
+      clusters_short_of_representatives: Clusters of fewer points than representatives
+        were asked for.
+      points: Number of points.
+      points_without_members: Points in clusters without a valued point; worth 0.
+      points_tied_at_zero: Points in clusters with $V_c = 0$.
+      points_at_zero: Points worth exactly 0, for whatever reason.
+      points_unsafe_sum: Points in clusters with an unsafe sum.
+      points_bounded: Points outside the range of their cluster's members; never
+        members.
+      points_overcorrected: Points moved by more than their cluster's mean value $v$.
+      largest_correction: Largest $|\hat\Phi_i - v| / |v|$.
+      parameters: Numbers that the mixture fitted for each cluster; 0 if it was given.
+      mixture_converged: Whether the clustering met its tolerance.
+      regression_r2: Cross-validated share of the variance that $R$ explains; NaN where
         there is nothing to explain.
-      representative_noise: mean squared standard error of the representatives' values
+      representative_noise: Mean squared standard error of the representatives' values
         over their variance: 1 means that they are all noise; NaN where all are equal.
     """
 
@@ -72,8 +75,11 @@ class Report(NamedTuple):
         """What a reader should know before trusting the values; nothing that isn't so.
 
         Example:
-          >>> quiet = Report(4, *([0] * 10), 40, *([0] * 8), True, 0.5, 0.1)
-          >>> quiet._replace(clusters_negative=1).sentences()
+          >>> counts = {field.name: 0 for field in dataclasses.fields(Report)}
+          >>> counts |= {"clusters": 4, "clusters_negative": 1, "points": 40}
+          >>> counts |= {"largest_correction": 0.0, "regression_r2": 0.5}
+          >>> counts |= {"representative_noise": 0.1, "mixture_converged": True}
+          >>> Report(**counts).sentences()
           ('1 of 4 clusters is worth less than 0: the utility is higher without it.',)
         """
         return (*_of_clusters(self), *_of_points(self), *_of_models(self))
@@ -83,8 +89,8 @@ def report(fitted: Fitted, allocation: Allocation) -> Report:
     """Count the hazards that one allocation met.
 
     Args:
-      fitted: what `fit` found.
-      allocation: values of its points or of unseen ones.
+      fitted: Result of `fit`.
+      allocation: Values of its points or of unseen ones.
 
     Example:
       >>> import jax

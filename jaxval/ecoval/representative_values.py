@@ -1,21 +1,23 @@
-"""Shapley values of the representatives, and what they cost."""
+"""Representatives of the clusters: which points, and their Shapley values."""
 
-import functools
+import dataclasses
 import math
 from collections.abc import Callable
 
+import jax
 import numpy as np
+from jaxtyping import Int
 
 from jaxval._checks import check, positive
 from jaxval.coalitions import queries
 from jaxval.coalitions.game import Game
-from jaxval.semivalues import permutation, run, stopping, truncated
+from jaxval.semivalues import Estimator, permutation, run, stopping, truncated
 from jaxval.types import PRNGKey, ValueEstimate
 
-__all__ = ["Semivalue", "permutations", "truncated_permutations"]
+__all__ = ["Semivalue", "permutations", "representatives", "truncated_permutations"]
 
 Semivalue = Callable[[PRNGKey, Game], tuple[ValueEstimate, int]]
-"""Values of a game's players, and the scores that were asked for."""
+"""Values of a game's players, and the utility evaluations they took."""
 
 
 def truncated_permutations(
@@ -28,14 +30,14 @@ def truncated_permutations(
     r"""TMC Shapley as the paper uses it: $3p$ permutations, Data Shapley's truncation.
 
     A game that answers all prefixes of an order at once (`Game.fast_prefixes`, without
-    a `fast_step`) is not spared any of them: its scores are then counted in full, and
+    a `fast_step`) saves none of them: its evaluations are then counted in full, and
     `permutations` costs the same without the bias of truncation.
 
     Args:
-      per_point: permutations for each player.
-      tolerance: an order is abandoned within this share of the full score,
-      patience: so many scores in a row.
-      progress: of `semivalues.run`.
+      per_point: Permutations per player.
+      tolerance: Share of the full score within which an order is abandoned.
+      patience: Scores in a row that must lie within the tolerance.
+      progress: Function of the current status, called after each step.
 
     Returns:
       A function for `fit(semivalue=...)`.
@@ -55,8 +57,9 @@ def truncated_permutations(
     positive("per_point", per_point)
     check(patience >= 1, f"patience must be at least 1; got {patience}.")
     positive("tolerance", tolerance, zero=True)
-    make = functools.partial(_truncated, tolerance=tolerance, patience=patience)
-    return _sampled(make, per_point, progress)
+    return _Permutations(
+        per_point=per_point, tolerance=tolerance, patience=patience, progress=progress
+    )
 
 
 def permutations(
@@ -64,11 +67,11 @@ def permutations(
     *,
     progress: Callable[[stopping.Status], None] | None = None,
 ) -> Semivalue:
-    """The same without truncation, unbiased: for games whose prefixes are cheap.
+    """Shapley values from whole orders, unbiased: for games whose prefixes are cheap.
 
     Args:
-      per_point: permutations for each player.
-      progress: of `semivalues.run`.
+      per_point: Permutations per player.
+      progress: Function of the current status, called after each step.
 
     Returns:
       A function for `fit(semivalue=...)`.
@@ -81,39 +84,84 @@ def permutations(
       [1.0, 1.0, 1.0]
     """
     positive("per_point", per_point)
-    return _sampled(_untruncated, per_point, progress)
+    return _Permutations(per_point=per_point, progress=progress)
+
+
+def representatives(
+    key: PRNGKey, cluster: Int[np.ndarray, " n"], per_cluster: int
+) -> Int[np.ndarray, " p"]:
+    """The same number of points of each cluster, drawn without replacement.
+
+    A cluster with fewer points gives all it has (lines 12 to 15 of Algorithm 1).
+
+    Args:
+      key: PRNG key of the draw.
+      cluster: Cluster of each point.
+      per_cluster: Number of points to draw from each cluster.
+
+    Returns:
+      Row numbers, in ascending order.
+
+    Example:
+      >>> representatives(jax.random.key(0), np.array([0, 0, 0, 2]), 1).shape
+      (2,)
+    """
+    cluster = np.asarray(cluster)
+    check(per_cluster >= 1, f"per_cluster must be at least 1; got {per_cluster}.")
+    shuffled = np.asarray(jax.random.permutation(key, len(cluster)))
+    in_order = shuffled[np.argsort(cluster[shuffled], kind="stable")]
+    # (n,): place of each point, in shuffled order, among those of its cluster.
+    place = np.arange(len(cluster)) - np.searchsorted(
+        cluster[in_order], cluster[in_order]
+    )
+    return np.sort(in_order[place < per_cluster])
 
 
 _BLOCK = 8
+"""Orders that are walked in lockstep."""
 
 
-@functools.lru_cache(maxsize=64)
-def _truncated(num_players: int, tolerance: float, patience: int):
-    # The same functions for the same settings: compiled once for all of them.
-    return truncated.tmc(
-        num_players,
-        band=truncated.relative_to_full(tolerance),
-        patience=patience,
-        permutations=_BLOCK,
-        name=f"relative_to_full({tolerance})",
-    )
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Permutations:
+    """Shapley values from random orders.
 
+    Attributes:
+      per_point: Permutations per player.
+      tolerance: Share of the full score within which an order is abandoned; `None`
+        walks every order to its end.
+      patience: Scores in a row that must lie within the tolerance.
+      progress: Function of the current status, called after each step.
+    """
 
-@functools.lru_cache(maxsize=64)
-def _untruncated(num_players: int):
-    return permutation.permutation_sampling(num_players)
+    per_point: float
+    tolerance: float | None = None
+    patience: int = 1
+    progress: Callable[[stopping.Status], None] | None = None
 
-
-def _sampled(make, per_point, progress) -> Semivalue:
-    def value(key: PRNGKey, game: Game) -> tuple[ValueEstimate, int]:
+    def __call__(self, key: PRNGKey, game: Game) -> tuple[ValueEstimate, int]:
+        """Values of the game's players, and the utility evaluations they took."""
         n = game.num_players
         check(n >= 1, "there are no representatives to value.")
         if n == 1:
             ends = queries.ends(game)
-            worth = np.asarray([float(ends.full) - float(ends.empty)])
-            return ValueEstimate(worth, np.zeros(1), np.ones(1, int)), 2
-        until = stopping.units(max(2, math.ceil(per_point * n)))
-        out = run(key, make(n), game, until=until, every=1, progress=progress)
+            lone = np.asarray([float(ends.full) - float(ends.empty)])
+            known = ValueEstimate(
+                lone, np.zeros(1), np.ones(1, int), np.full(1, np.inf)
+            )
+            return known, 2
+        until = stopping.units(max(2, math.ceil(self.per_point * n)))
+        out = run(
+            key, self._estimator(n), game, until=until, every=1, progress=self.progress
+        )
         return out.estimate, int(out.num_evaluations)
 
-    return value
+    def _estimator(self, num_players: int) -> Estimator:
+        if self.tolerance is None:
+            return permutation.permutation_sampling(num_players)
+        return truncated.tmc(
+            num_players,
+            band=truncated.relative_to_full(self.tolerance),
+            patience=self.patience,
+            permutations=_BLOCK,
+            name=f"relative_to_full({self.tolerance})",
+        )

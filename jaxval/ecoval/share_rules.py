@@ -17,6 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Num
 
+from jaxval.types import AnyArray
+
 __all__ = [
     "ShareRule",
     "absolute",
@@ -34,20 +36,20 @@ class ShareRule(Protocol):
 
     def __call__(
         self,
-        q: Num[Array, " m"],
-        cluster: Int[Array, " m"],
-        reference_q: Num[Array, " n"],
-        reference_cluster: Int[Array, " n"],
-        n_c: Num[Array, " clusters"],
+        q: Num[AnyArray, " m"],
+        cluster: Int[AnyArray, " m"],
+        reference_q: Num[AnyArray, " n"],
+        reference_cluster: Int[AnyArray, " n"],
+        n_c: Num[AnyArray, " clusters"],
     ) -> tuple[Float[Array, " m"], Bool[Array, " clusters"]]:
         """The share of each point, and which clusters are unsafe.
 
         Args:
-          q: predicted values of the points to be valued.
-          cluster: of each of them.
-          reference_q: predicted values of the members that the sums are taken over.
-          reference_cluster: of each of these.
-          n_c: members of each cluster.
+          q: Predicted values of the points to be valued.
+          cluster: Cluster of each of these points.
+          reference_q: Predicted values of the members that the sums are taken over.
+          reference_cluster: Cluster of each of these members.
+          n_c: Number of members of each cluster.
 
         Returns:
           A share for each point, that of a member when its $Q$ is a member's; and for
@@ -107,11 +109,13 @@ def shifted(q, cluster, reference_q, reference_cluster, n_c):
     References:
       This library's; Tarun et al., *EcoVal*, KDD 2024, Eq. 15 leaves the case open.
     """
-    low = jax.ops.segment_min(reference_q, reference_cluster, len(n_c))
+    highest = jnp.max(jnp.asarray(reference_q), initial=0.0)
+    # From a finite number on, so that clusters without members meet no infinity.
+    low = jnp.full(len(n_c), highest).at[reference_cluster].min(reference_q)
     low = jnp.where(n_c > 0, low, 0.0)
     unsafe = _unsafe(reference_q, reference_cluster, n_c)
     move = jnp.where(unsafe, low, 0.0)
-    # A point that came later may lie below every member.
+    # An unseen point may lie below every member.
     keep = lambda x, c: jnp.where(unsafe[c], jnp.maximum(x - move[c], 0.0), x)
     return _normalised(keep, q, cluster, reference_q, reference_cluster, n_c), unsafe
 
@@ -136,7 +140,7 @@ def softplus(q, cluster, reference_q, reference_cluster, n_c):
 
 
 def absolute(q, cluster, reference_q, reference_cluster, n_c):
-    """$|Q_j|$ for $Q_j$: never explodes, and takes harm for worth.
+    """$|Q_j|$ for $Q_j$: never explodes, and takes a negative value for a positive one.
 
     Example:
       >>> q, c = np.array([2.0, -1.0, -1.0]), np.zeros(3, int)
@@ -199,4 +203,4 @@ def _sum(x, cluster, n_c):
 
 
 def _equal(n_c):
-    return 1.0 / jnp.maximum(n_c, 1)
+    return 1.0 / jnp.maximum(jnp.asarray(n_c, float), 1.0)

@@ -1,24 +1,27 @@
-r"""Values of points that come later, without any further training.
+r"""Values of unseen (out-of-sample) points, without any further training.
 
-The mixture says which cluster a point belongs to, the regression what it would be
-worth by itself ($Q$), the centroid how far off it lies ($d$); $V_c$, $n_c$ and the two
+The mixture gives the cluster of a point, the regression its predicted value ($Q$), the
+centroid its distance ($d$); $V_c$, $n_c$ and the two
 sums are those of a *reference* population. The paper says only that this works, so the
 choice is yours:
 
 - the valued data $B$ (the default): a member of $B$ gets its own value again, no value
-  depends on who else comes, and a point unlike the members of its cluster is held in
-  the range of their shares (`Allocation.bounded`): it is no part of the sums it is
+  depends on which others are valued, and the share of a point unlike the members of its
+  cluster is bounded by theirs (`Allocation.bounded`): it is no part of the sums it is
   divided by, so that nothing else would bound its value;
 - the whole pool (`fitted.pool`): the same, with $n_c$ and the sums over every point
   that was clustered;
-- the arrivals themselves (`members_of(fitted, points)`): they divide $V_c$ among them.
+- the unseen points themselves (`members_of(fitted, points)`): they divide $V_c$ among
+  them.
 """
 
 import numpy as np
 
 from jaxval._checks import finite
-from jaxval.ecoval.allocation import FULL, Allocation, Members, Terms, allocate
-from jaxval.ecoval.pipeline import Fitted, members
+from jaxval.ecoval.allocation import allocate
+from jaxval.ecoval.fitted import Fitted
+from jaxval.ecoval.pipeline import members
+from jaxval.ecoval.records import FULL, Allocation, Members, Terms
 from jaxval.execution.precision import float64
 from jaxval.types import Points
 
@@ -29,8 +32,8 @@ def members_of(fitted: Fitted, points: Points) -> Members:
     """Clusters, predicted values and distances of other points.
 
     Args:
-      fitted: what `fit` found.
-      points: embeddings and targets, embedded as the fitted ones were.
+      fitted: Result of `fit`.
+      points: Embeddings and targets, embedded as the fitted ones were.
 
     Raises:
       ValueError: if the embeddings have other dimensions or aren't finite.
@@ -69,10 +72,10 @@ def unseen_values(
     """Values of unseen points: $V_c$, $n_c$ and the sums of others, their own $Q$, $d$.
 
     Args:
-      fitted: what `fit` found.
-      points: embeddings and targets, embedded as the fitted ones were.
-      reference: whose $n_c$ and sums count; the fitted members when left out.
-      terms: which adjustment factors to apply.
+      fitted: Result of `fit`.
+      points: Embeddings and targets, embedded as the fitted ones were.
+      reference: Members whose $n_c$ and sums count; the fitted ones when left out.
+      terms: Adjustment factors to apply.
 
     Returns:
       Values and factors. A point of a cluster without members in the reference gets 0;

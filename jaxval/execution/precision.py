@@ -1,4 +1,4 @@
-"""Double precision where the library needs it, whatever the global setting.
+"""Double precision where the library needs it, and the precision of matrix products.
 
 `jax.enable_x64(True)` as a context manager also works inside a function that is being
 traced under `jit` in single precision, so a game can stay in double precision without
@@ -10,15 +10,61 @@ touching `jax.config`. Two rules follow from how JAX treats what crosses the bor
   float32: wrap every function that does arithmetic in `in_double`.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax import lax
 from jaxtyping import Array, Float
 
-__all__ = ["double", "float64", "in_double"]
+__all__ = [
+    "EXACT",
+    "MatmulPrecision",
+    "double",
+    "float64",
+    "in_double",
+    "packed",
+    "unpacked",
+]
+
+
+class MatmulPrecision(NamedTuple):
+    """How matrix products are computed.
+
+    Attributes:
+      dtype: Type that their operands are rounded to; left as they are when `None`.
+      precision: Precision of the products, as in `jax.lax.dot_general`.
+
+    Example:
+      >>> coarse = MatmulPrecision(jnp.bfloat16)
+      >>> matrix = jnp.full((1, 1), 1.001)
+      >>> coarse.dot(matrix, matrix, (((1,), (0,)), ((), ()))).tolist()
+      [[1.0]]
+    """
+
+    dtype: Any = None
+    precision: Any = "highest"
+
+    def dot(self, left: Array, right: Array, dimensions: Any) -> Array:
+        """`lax.dot_general`, accumulated in float32 at least."""
+        exact = jnp.promote_types(jnp.result_type(left, right), jnp.float32)
+        if self.dtype is not None:
+            left, right = left.astype(self.dtype), right.astype(self.dtype)
+        return lax.dot_general(
+            left,
+            right,
+            dimensions,
+            precision=self.precision,
+            preferred_element_type=exact,
+        )
+
+
+EXACT = MatmulPrecision()
+"""Matrix products in the precision of their operands."""
 
 
 def double():
@@ -58,3 +104,51 @@ def float64(x: Any) -> Float[Array, "..."]:
     """
     with jax.enable_x64(True):
         return jnp.asarray(x, jnp.float64)
+
+
+def packed(tree: Any) -> Any:
+    """The tree with its JAX arrays as they are to be pickled.
+
+    A pickled float64 `jax.Array` comes back in single precision where the process that
+    reads it computes in single; `unpacked` gives it back as it was.
+
+    Args:
+      tree: Pytree; leaves that are no JAX arrays are kept.
+
+    Example:
+      >>> unpacked(packed({"x": float64(0.5)}))["x"].dtype
+      dtype('float64')
+    """
+    return jax.tree.map(_pack, tree)
+
+
+def unpacked(tree: Any) -> Any:
+    """The inverse of `packed`."""
+    with double():
+        return jax.tree.map(_unpack, tree)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Packed:
+    """A JAX array in a pickle; a leaf where pytrees are mapped over."""
+
+    array: np.ndarray
+    key_type: str | None
+
+
+def _pack(leaf: Any) -> Any:
+    if not isinstance(leaf, jax.Array):
+        return leaf
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        kind = str(jax.random.key_impl(leaf))
+        return _Packed(np.asarray(jax.random.key_data(leaf)), kind)
+    return _Packed(np.asarray(leaf), None)
+
+
+def _unpack(leaf: Any) -> Any:
+    if not isinstance(leaf, _Packed):
+        return leaf
+    array = jnp.asarray(leaf.array)
+    if leaf.key_type is None:
+        return array
+    return jax.random.wrap_key_data(array, impl=leaf.key_type)

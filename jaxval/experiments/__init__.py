@@ -8,20 +8,24 @@ An experiment is one module of this package, `NAME.py`, with three things in it:
 - `run(config, context=SILENT) -> Result`: computes and writes nothing. It says what
   it is doing through `context` (`note`, `progress`), which is silent from Python, and
   keeps checkpoints of long work in `context.scratch` where there is one. It raises
-  `ValueError` (or `OSError`) with a message for people when the input is at fault.
+  `ValueError` (or `OSError`) with a user-facing message when the input is at fault.
 - `Result` (`jaxval.runner.contract`): tables, metrics, arrays, a picture.
 
 The first line of the module's docstring is its line in the list of experiments, and its
 name in `EXPERIMENTS` is all the registration there is. `__main__.py` parses, calls,
 saves and prints:
 
-    results/NAME/HASH/: values.csv, metrics.json, config.json, picture.png, arrays.npz
+    results/NAME/HASH/: report.html, values.csv, metrics.json, config.json,
+        picture.png, arrays.npz
 
 A `run` that returns `None` is a command: it has done its work and nothing is saved.
 
+What a second study could use is in `parts/`: deals of the data, ground truths, methods,
+correlations, comparisons, curves, and their tables. Only `run` sees `config`.
+
 A whole experiment:
 
-    '''What a size is worth.'''
+    '''Values of contributors by their rows.'''
 
     @dataclasses.dataclass(frozen=True, kw_only=True)
     class Config:
@@ -41,7 +45,7 @@ EXPERIMENTS = {
     "quickstart": "jaxval.experiments.quickstart",
     "value": "jaxval.valuation.command",
     "example_data": "jaxval.valuation.example_data",
-    "leave_one_out": "jaxval.experiments.leave_one_out",
-    "ecoval": "jaxval.experiments.ecoval",
+    "davinz_table_1": "jaxval.experiments.davinz_table_1",
+    "ecoval_figures": "jaxval.experiments.ecoval_figures",
 }
 """Names on the command line to modules, in the order of the list."""

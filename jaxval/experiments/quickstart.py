@@ -1,10 +1,10 @@
 """Value ten contributors of handwritten digits with DAVINZ, without any training.
 
 Each contributor brings the images of one digit of scikit-learn's data, and they bring
-different numbers of them. The worth of each coalition (there are 1,023) is scored by a
-network that was never trained, and Shapley, Banzhaf and leave-one-out values follow
-exactly; standard errors are over initialisations of the network. At the end the same
-network is trained without each contributor in turn, to see who foretold what is lost.
+different numbers of them. Each coalition (there are 1,023) is scored by a network that
+was never trained, and Shapley, Banzhaf and leave-one-out values follow exactly;
+standard errors are over initialisations of the network. At the end the same network is
+trained without each contributor in turn, to see how well that was predicted.
 """
 
 import dataclasses
@@ -12,16 +12,14 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
-from jaxtyping import Float
 
-from jaxval import datasets, models
-from jaxval.experiments.parts import truth as ground_truth
-from jaxval.experiments.quickstart_report import Findings, Scores, report
-from jaxval.games import at_initialisation as untrained
-from jaxval.games.davinz import Davinz
+from jaxval import models
+from jaxval.evaluation import mean_and_stderr
+from jaxval.experiments.parts import correlation, deals, tabulated, truth
+from jaxval.reporting import bar_chart
+from jaxval.reporting.plots import grouped_bars
 from jaxval.runner.contract import SILENT, Context, Result
-from jaxval.runner.machine import timed
-from jaxval.semivalues import exact
+from jaxval.semivalues import weights
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,86 +46,99 @@ class Config:
     """Deals the images and draws the networks."""
 
     def __post_init__(self):
-        """Numbers that nothing else would look at in time."""
+        """Validates the settings eagerly."""
         for name in ("seeds", "check_epochs"):
             if getattr(self, name) < 1:
                 raise ValueError(
                     f"--{name.replace('_', '-')} must be at least 1; got "
                     f"{getattr(self, name)}."
                 )
+        if not 2 <= len(self.sizes) <= 10 or min(self.sizes) < 1:
+            raise ValueError(
+                "--sizes must be 2 to 10 positive numbers, one for each digit; got "
+                f"{self.sizes}."
+            )
+
+
+_SEMIVALUES = {
+    "shapley": weights.shapley,
+    "banzhaf": weights.banzhaf,
+    "leave_one_out": weights.leave_one_out,
+}
+_TITLE = "What each contributor's images are worth to an untrained network (DAVINZ)"
 
 
 def run(config: Config, context: Context = SILENT) -> Result:
     """Score all coalitions under each initialisation, then check by retraining."""
-    split = deal(config)
-    module = network(config)
-    seconds: dict[str, float] = {}
-    scores, regression = [], []
-    with timed(seconds, "discrepancy only"):
-        sums = untrained.similarity(split.data, split.x_valid)
+    key = jax.random.key(config.seed)
+    deal = deals.one_class_each(key, "digits", config.sizes, config.valid)
+    module = network(config.network, config.width, len(config.sizes))
+    keys, seconds = list(jax.random.split(key, config.seeds)), {}
     with context.progress("initialisations") as update:
-        for done, key in enumerate(keys_of(config), 1):
-            with timed(seconds, "DAVINZ"):
-                drawn = untrained.draw(key, module, split.data)
-                game = untrained.davinz_game(drawn, sums, split.data, zeta=config.zeta)
-                scores.append(_tabulate(game))
-            if config.check_seeds:
-                with timed(seconds, "kernel regression"):
-                    regression.append(_leave_one_out(key, module, split, config))
-            update(done, config.seeds)
-    table = Scores(*map(np.stack, zip(*scores, strict=True)))
-    truth = _retrain(config, split, module, context) if config.check_seeds else None
-    kernel = np.mean(regression, axis=0) if config.check_seeds else None
-    return report(config, Findings(split.data.sizes, table, kernel, truth, seconds))
-
-
-def deal(config: Config) -> ground_truth.Dealt:
-    """Contributor `i` gets `sizes[i]` images of digit `i`."""
-    if not 2 <= len(config.sizes) <= 10 or min(config.sizes) < 1:
-        raise ValueError(
-            "--sizes must be 2 to 10 positive numbers, one for each digit; got "
-            f"{config.sizes}."
+        scores = tabulated.tabulate(
+            keys, module, deal, zeta=config.zeta, seconds=seconds, progress=update
         )
-    split = datasets.digits(jax.random.key(config.seed), config.valid)
-    mine = datasets.by_class(split.x_train, split.y_train, config.sizes)
-    asked = split.y_valid < len(config.sizes)
-    return ground_truth.Dealt(mine, split.x_valid[asked], split.y_valid[asked])
-
-
-def keys_of(config: Config) -> jax.Array:
-    """A random key for each initialisation."""
-    return jax.random.split(jax.random.key(config.seed), config.seeds)
-
-
-def network(config: Config) -> Any:
-    """The network that looks at the digits."""
-    classes = len(config.sizes)
-    if config.network == "cnn":
-        return models.cnn(classes, width=config.width)
-    return models.mlp([max(1, round(128 * config.width))] * 2, classes)
-
-
-def _tabulate(game: Davinz) -> tuple[Any, ...]:
-    complexity, discrepancy = map(exact.table, (game.complexity, game.discrepancy))
-    # The game is that combination of its parts; its own table would cost as much again.
-    score = -game.kappa * complexity - discrepancy
-    return score, complexity, discrepancy, np.float64(game.kappa)
-
-
-def _leave_one_out(key, module, split, config) -> Float[np.ndarray, " players"]:
-    game = untrained.kernel_regression_game(
-        key, module, split.data, split.x_valid, split.y_valid, ridge=config.zeta
+    sizes, names = deal.data.sizes, [f"digit {i}" for i in range(len(config.sizes))]
+    draws = {n: tabulated.semivalues(scores.davinz, w) for n, w in _SEMIVALUES.items()}
+    values = {name: mean_and_stderr(rows) for name, rows in draws.items()}
+    others = tabulated.baselines(scores, sizes, weights.shapley)
+    chance = np.random.default_rng(config.seed).normal(size=len(sizes))
+    shown = {**others, "random": chance}
+    tables = {
+        "values": tabulated.values_table(_TITLE, names, sizes, draws, shown),
+        "baselines": tabulated.baselines_table(names, values["shapley"][0], shown),
+        "scores": tabulated.scores_table(scores),
+    }
+    said = [tabulated.ranking_sentence(names, sizes, draws["shapley"], others)]
+    arrays, metrics = scores._asdict(), {"kappa": scores.kappa, "seconds": seconds}
+    if config.check_seeds:
+        with context.progress("kernel regression") as update:
+            regression = tabulated.kernel_regression(
+                keys, module, deal, penalty=config.zeta, seconds=seconds,
+                progress=update,
+            )  # fmt: skip
+        with context.progress("retraining") as update:
+            retrained = truth.leave_one_out(
+                jax.random.fold_in(key, 1),
+                deal,
+                module,
+                seeds=config.check_seeds,
+                recipe=truth.recipe("adam", config.check_epochs),
+                progress=update,
+            )
+        simple = tabulated.baselines(scores, sizes, weights.leave_one_out)
+        methods = {
+            "DAVINZ": values["leave_one_out"][0],
+            "kernel regression": regression,
+        }
+        check = correlation.single_agreement_table(retrained, methods | simple, seconds)
+        tables["check"], arrays["retrained_leave_one_out"] = check, retrained
+        said.append(correlation.advice(check, tuple(simple)))
+        metrics["check"] = correlation.by_column(check)
+    return Result(
+        tables=tables,
+        unprinted=("scores",),
+        chart=bar_chart(names, *values["shapley"], title="Shapley value"),
+        metrics=metrics,
+        sentences=tuple(said),
+        arrays=arrays,
+        draw=lambda figure: _draw(figure, names, values, tables.get("check")),
     )
-    return np.asarray(exact.leave_one_out(game).values)
 
 
-def _retrain(config, split, module, context) -> Float[np.ndarray, "seeds players"]:
-    with context.progress("retraining") as update:
-        return ground_truth.retrained_leave_one_out(
-            ground_truth.key_of(config.seed),
-            split,
-            module,
-            seeds=config.check_seeds,
-            recipe=ground_truth.recipe_of("adam", config.check_epochs),
-            progress=update,
-        )
+def network(kind: str, width: float, classes: int) -> Any:
+    """The network that looks at the digits."""
+    if kind == "cnn":
+        return models.cnn(classes, width=width)
+    return models.mlp([max(1, round(128 * width))] * 2, classes)
+
+
+def _draw(figure, names, values, check) -> None:
+    figure.set_size_inches(9.5, 5)
+    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+    grouped_bars(left, names, values, title="Values under DAVINZ, ± 1 standard error")
+    left.set_xlabel("DAVINZ score")
+    if check is None:
+        right.remove()
+    else:
+        correlation.draw_agreement(right, check)

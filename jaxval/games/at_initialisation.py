@@ -1,4 +1,7 @@
-"""DAVINZ games of several initialisations of one network, as experiments play them."""
+"""Games of a network that was never trained: from network and data to a game.
+
+A network is whatever `models.as_network` takes: a Flax module, or two functions.
+"""
 
 import functools
 import itertools
@@ -10,18 +13,25 @@ import numpy as np
 from jaxtyping import Array, Float, Num
 
 from jaxval import models
+from jaxval._checks import check, same_length
+from jaxval._targets import class_targets, numbers, owners, real_targets
 from jaxval.coalitions.game import Game
-from jaxval.games import davinz
+from jaxval.execution.options import Execution
+from jaxval.games import davinz as _davinz
 from jaxval.games import kernel_regression as regression
 from jaxval.games.complexity import complexity_of_forms
 from jaxval.games.davinz import Davinz
 from jaxval.kernels import readouts, tangent
 from jaxval.kernels.approximations import blocks
-from jaxval.kernels.mmd import KernelSums, kernel_sums, median_distance, rbf_ladder
-from jaxval.types import Dataset, PRNGKey
+from jaxval.kernels.mmd import KernelSums, kernel_sums, rbf_ladder
+from jaxval.kernels.pairwise import median_distance
+from jaxval.models import Network
+from jaxval.training.losses import accuracy
+from jaxval.types import AnyArray, Dataset, Points, PRNGKey
 
 __all__ = [
     "Untrained",
+    "davinz",
     "davinz_game",
     "davinz_of_forms",
     "draw",
@@ -36,8 +46,8 @@ class Untrained(NamedTuple):
     r"""One initialisation of a network, looked at through the data.
 
     Attributes:
-      gram: the tangent kernel's Gram matrix.
-      residual: what the network still has to learn.
+      gram: Gram matrix of the tangent kernel.
+      residual: What the network still has to learn.
     """
 
     gram: Float[Array, "n n"]
@@ -45,13 +55,79 @@ class Untrained(NamedTuple):
 
 
 def is_classes(y: Any) -> bool:
-    """Whether targets are class numbers."""
-    return bool(np.issubdtype(np.asarray(y).dtype, np.integer))
+    """Whether targets are classes: integers, booleans or labels as text.
+
+    Args:
+      y: Targets, one per row.
+
+    Example:
+      >>> is_classes(np.array([0, 1])), is_classes(np.array([0.5, 1.0]))
+      (True, False)
+    """
+    array = np.asarray(y)
+    if array.dtype.kind == "O":
+        return all(isinstance(each, str | bool | int) for each in array.ravel())
+    return array.dtype.kind in "biuUT"
+
+
+def davinz(
+    key: PRNGKey,
+    network: Network | Any,
+    data: Dataset,
+    valid: Points,
+    *,
+    zeta: float = 1e-3,
+) -> Davinz:
+    r"""DAVINZ of a network and data: the game, its two parts and $\kappa$.
+
+    Classes are read through the logit of their class, as in DAVINZ's released code,
+    and real targets through the only output, as in the paper; $\kappa$ is Eq. 4's, the
+    bandwidths a ladder around the median distance, and the score of the empty coalition
+    the mean of single owners. Every other choice: `games.davinz.from_settings`.
+
+    Args:
+      key: PRNG key for the initial parameters.
+      network: Network, or what `models.as_network` turns into one.
+      data: Inputs, targets and owners of the rows to be valued.
+      valid: Target sample, of which the inputs alone are used.
+      zeta: Regulariser, relative to the mean diagonal of the kernel.
+
+    Raises:
+      ValueError: If lengths differ, targets don't fit the network's outputs, or an
+        array is not finite.
+
+    Example:
+      >>> x, y = np.eye(4, dtype=np.float32), np.array([0, 1, 0, 1])
+      >>> data = Dataset(x, y, np.array([0, 0, 1, 1]))
+      >>> parts = davinz(jax.random.key(0), models.mlp([8], 2), data, Points(x, y))
+      >>> parts.game.num_players
+      2
+
+    References:
+      Wu, Shu and Low, *DAVINZ: Data Valuation using Deep Neural Networks at
+      Initialization*, ICML 2022.
+    """
+    data = _read(data)
+    sums = similarity(data, numbers("valid.x", valid.x))
+    return davinz_game(draw(key, network, data), sums, data, zeta=zeta)
+
+
+def _read(data: Dataset) -> Dataset:
+    """Inputs, targets and owners as arrays."""
+    x = numbers("data.x", data.x).astype(np.float32)
+    check(x.ndim > 1, f"data.x must have one row per sample; got shape {x.shape}.")
+    owner = owners("data.owner", data.owner, num_rows=len(x))
+    if is_classes(data.y):
+        (y,), _ = class_targets(**{"data.y": data.y})
+    else:
+        (y,) = real_targets(**{"data.y": data.y})
+    same_length(**{"data.x": x, "data.y": y})
+    return Dataset(x, y, owner)
 
 
 def draw(
     key: PRNGKey,
-    module: Any,
+    network: Network | Any,
     data: Dataset,
     *,
     progress: Callable[[int, int], None] | None = None,
@@ -62,29 +138,28 @@ def draw(
     targets through the only output, as in the paper.
 
     Args:
-      key: of the random weights.
-      module: a network of `jaxval.models`.
-      data: the rows to be valued.
-      progress: called with (tiles done, tiles in all).
+      key: PRNG key for the initial parameters.
+      network: Network, or what `models.as_network` turns into one.
+      data: Inputs, targets and owners of the rows to be valued.
+      progress: Called with (tiles done, tiles in all).
     """
-    apply_fn = models.apply_fn(module)
-    params = models.init(key, module, data.x)
+    network = models.as_network(network)
+    params = network.init(key, data.x)
     classes = is_classes(data.y)
     gram = tangent.gram(
-        apply_fn,
+        network.apply,
         params,
-        data.x,
-        data.y if classes else None,
-        readout=readouts.own_logit if classes else readouts.only,
-        progress=progress,
+        Points(data.x, data.y) if classes else data.x,
+        readout=readouts.true_class_logit if classes else readouts.single_output,
+        execution=Execution(progress=progress),
     )
-    outputs = jax.jit(apply_fn)(params, data.x)
-    target = "own_logit" if classes else "difference"
-    return Untrained(gram, davinz.residual(outputs, data.y, target))
+    outputs = jax.jit(network.apply)(params, data.x)
+    target = "true_class_logit" if classes else "difference"
+    return Untrained(gram, _davinz.residual(outputs, data.y, target))
 
 
 def similarity(
-    data: Dataset, x_valid: Num[np.ndarray, "m ..."], **options: Any
+    data: Dataset, x_valid: Num[AnyArray, "m ..."], **options: Any
 ) -> KernelSums:
     """Kernel sums under a ladder of bandwidths around the median distance."""
     kernel = rbf_ladder(median_distance(data.x, x_valid))
@@ -96,29 +171,28 @@ def davinz_game(
 ) -> Davinz:
     r"""DAVINZ's game, with $\kappa$ of Eq. 4 and a zero that means something.
 
-    The paper leaves $\nu(\emptyset)$ open. Here nobody is worth what the contributors
-    are worth alone, on average, so that Shapley values add up to what pooling the data
-    gains over the average contributor's own. Any other choice shifts all values by
-    one constant.
+    The paper leaves $\nu(\emptyset)$ open. Here it is the mean score of single owners,
+    so that Shapley values add up to what pooling the data gains over the average
+    owner's own. Any other choice shifts all values by one constant.
 
     Args:
-      network: see `draw`.
-      sums: see `similarity`.
-      data: the rows to be valued.
-      zeta: regulariser, relative to the mean diagonal of the kernel.
+      network: Kernel and residual of one initialisation; see `draw`.
+      sums: Kernel sums of owners and target; see `similarity`.
+      data: Inputs, targets and owners of the rows to be valued.
+      zeta: Regulariser, relative to the mean diagonal of the kernel.
     """
     # Single owners are all that kappa asks about, and aligned blocks know them exactly.
     part = (network.gram, network.residual, data.owner)
     options: Any = {"zeta": zeta, "relative": True}
-    alone = davinz.complexity(*part, block=data.owner, **options)
-    kappa = davinz.kappa_of_singletons(alone, davinz.discrepancy(sums))
-    whole = davinz.complexity(*part, empty=_mean_of_singles(alone), **options)
-    return davinz.davinz(whole, _far(sums), kappa=kappa)
+    alone = _davinz.complexity(*part, block=data.owner, **options)
+    kappa = _davinz.kappa_of_singletons(alone, _davinz.discrepancy(sums))
+    whole = _davinz.complexity(*part, empty_score=_mean_of_singles(alone), **options)
+    return _davinz.davinz(whole, _far(sums), kappa=kappa)
 
 
 def owner_forms(
     key: PRNGKey,
-    module: Any,
+    network: Network | Any,
     data: Dataset,
     *,
     zeta: float,
@@ -128,32 +202,34 @@ def owner_forms(
     r"""$\hat y_i^\top H_{ii}^{-1} \hat y_i$ of each owner, in blocks (appendix B).
 
     Args:
-      key: of the random weights.
-      module: a network of `jaxval.models`.
-      data: the rows to be valued.
-      zeta: relative to the mean diagonal of the kernel.
-      max_rows: of a block; an owner with more has several.
-      progress: called with (blocks done, blocks in all).
+      key: PRNG key for the initial parameters.
+      network: Network, or what `models.as_network` turns into one.
+      data: Inputs, targets and owners of the rows to be valued.
+      zeta: Regulariser, relative to the mean diagonal of the kernel.
+      max_rows: Rows of a block; an owner with more has several.
+      progress: Called with (blocks done, blocks in all).
     """
-    apply_fn = models.apply_fn(module)
-    params = models.init(key, module, data.x)
+    network = models.as_network(network)
+    params = network.init(key, data.x)
     classes = is_classes(data.y)
     x, y = np.asarray(data.x), np.asarray(data.y)
-    readout = readouts.own_logit if classes else readouts.only
+    readout = readouts.true_class_logit if classes else readouts.single_output
     kept = blocks.aligned(data.owner, max_rows)
     done = itertools.count(1)
 
     def gram(rows):
-        labels = y[rows] if classes else None
-        part = tangent.gram(apply_fn, params, x[rows], labels, readout=readout)
+        points = Points(x[rows], y[rows]) if classes else x[rows]
+        part = tangent.gram(network.apply, params, points, readout=readout)
         if progress is not None:
             progress(next(done), len(kept))
         return part
 
     parts = blocks.block_diagonal_gram(gram, kept)
     diagonal = [np.trace(np.asarray(g), axis1=1, axis2=2).sum() for g in parts.grams]
-    outputs = jax.jit(apply_fn)(params, data.x)
-    left = davinz.residual(outputs, data.y, "own_logit" if classes else "difference")
+    outputs = jax.jit(network.apply)(params, data.x)
+    left = _davinz.residual(
+        outputs, data.y, "true_class_logit" if classes else "difference"
+    )
     zeta = zeta * float(sum(diagonal)) / len(x)
     return blocks.owner_quadratic_forms(parts, left.reshape(-1), zeta, data.owner)
 
@@ -162,29 +238,28 @@ def davinz_of_forms(forms: Float[np.ndarray, " owners"], sums: KernelSums) -> Da
     """DAVINZ's game where every owner's form is known by itself (identity D).
 
     Args:
-      forms: see `owner_forms`.
-      sums: see `similarity`.
+      forms: Form of each owner; see `owner_forms`.
+      sums: Kernel sums of owners and target; see `similarity`.
     """
     sizes = np.asarray(sums.sizes)
     empty = float(np.mean(np.sqrt(forms / sizes)))
-    whole = complexity_of_forms(forms, sizes, empty=empty)
-    kappa = davinz.kappa_of_singletons(whole, davinz.discrepancy(sums))
-    return davinz.davinz(whole, _far(sums), kappa=kappa)
+    whole = complexity_of_forms(forms, sizes, empty_score=empty)
+    kappa = _davinz.kappa_of_singletons(whole, _davinz.discrepancy(sums))
+    return _davinz.davinz(whole, _far(sums), kappa=kappa)
 
 
 def _far(sums: KernelSums) -> Game:
-    empty = _mean_of_singles(davinz.discrepancy(sums))
-    return davinz.discrepancy(sums, empty=empty)
+    empty = _mean_of_singles(_davinz.discrepancy(sums))
+    return _davinz.discrepancy(sums, empty_score=empty)
 
 
 def kernel_regression_game(
     key: PRNGKey,
-    module: Any,
+    network: Network | Any,
     data: Dataset,
-    x_valid: Num[np.ndarray, "m ..."],
-    y_valid: Num[np.ndarray, " m"],
+    valid: Points,
     *,
-    ridge: float,
+    penalty: float = 1e-3,
     progress: Callable[[int, int], None] | None = None,
 ) -> Game:
     """Kernel regression on the tangent kernel of one initialisation.
@@ -192,32 +267,48 @@ def kernel_regression_game(
     Scored by validation accuracy, or by minus the mean squared error.
 
     Args:
-      key: of the random weights.
-      module: a network of `jaxval.models`.
-      data: the rows to be valued.
-      x_valid: inputs to validate with.
-      y_valid: their targets.
-      ridge: relative to the mean diagonal of the kernel.
-      progress: called with (tiles done, tiles in all).
+      key: PRNG key for the initial parameters.
+      network: Network, or what `models.as_network` turns into one.
+      data: Inputs, targets and owners of the rows to be valued.
+      valid: Inputs and targets to validate with.
+      penalty: Regulariser, relative to the mean diagonal of the kernel.
+      progress: Called with (tiles done, tiles in all).
+
+    Raises:
+      ValueError: If targets don't fit the network's outputs, or an array is not finite.
+
+    Example:
+      >>> x, y = np.eye(4, dtype=np.float32), np.array([0, 1, 0, 1])
+      >>> data = Dataset(x, y, np.array([0, 0, 1, 1]))
+      >>> game = kernel_regression_game(
+      ...     jax.random.key(0), models.mlp([8], 2), data, Points(x, y)
+      ... )
+      >>> float(game.score(np.array([True, True])))
+      1.0
     """
-    apply_fn = models.apply_fn(module)
-    params = models.init(key, module, data.x)
-    classes = module.num_outputs if is_classes(data.y) else 1
-    readout = readouts.trace(classes) if is_classes(data.y) else readouts.only
+    network = models.as_network(network)
+    params = network.init(key, data.x)
+    y, y_valid, metric = data.y, valid.y, regression.negative_squared_error
+    readout = readouts.single_output
+    if is_classes(y):
+        classes = network.num_outputs(params, data.x)
+        readout, metric = readouts.trace(classes), accuracy
+        (y, y_valid), _ = class_targets(classes, y=y, y_valid=y_valid)
+        y, y_valid = np.eye(classes)[y], np.eye(classes)[y_valid]
     gram, across = _two_parts(
         functools.partial(
-            tangent.gram, apply_fn, params, readout=readout, progress=progress
+            tangent.gram,
+            network.apply,
+            params,
+            readout=readout,
+            execution=Execution(progress=progress),
         ),
         np.asarray(data.x),
-        np.asarray(x_valid),
+        np.asarray(valid.x),
     )
-    y, metric = np.asarray(data.y), regression.negative_squared_error
-    if is_classes(y):
-        y, y_valid = (regression.one_hot(each, classes) for each in (y, y_valid))
-        metric = regression.accuracy
-    ridge = ridge * float(np.mean(np.diag(np.asarray(gram))))
+    penalty = penalty * float(np.mean(np.diag(np.asarray(gram))))
     return regression.kernel_regression(
-        gram, across, y, y_valid, data.owner, ridge=ridge, metric=metric
+        gram, across, y, y_valid, data.owner, penalty=penalty, metric=metric
     )
 
 
@@ -225,7 +316,7 @@ def _two_parts(gram, x, x_valid):
     """Rows with themselves, and validation rows with them."""
     rows = len(x)
     if len(x_valid) > rows:
-        return gram(x), gram(x_valid, x_other=x)
+        return gram(x), gram(x_valid, x)
     # One program to compile instead of two outweighs the products nobody asks for.
     whole = gram(np.concatenate([x, x_valid]))
     return whole[:rows, :rows], whole[rows:, :rows]

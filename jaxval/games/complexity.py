@@ -2,28 +2,35 @@ r"""The complexity of a coalition's data to a network at initialisation.
 
 $$v(S) = \sqrt{\hat y_S^\top (\Theta_{SS} + \zeta I)^{-1} \hat y_S / m_S}$$
 
-from a Gram matrix, from its diagonal blocks, or from features of few columns. $v$ of
-nobody is `empty`, which the paper leaves open (see `jaxval.games.davinz`).
+from a Gram matrix, from its diagonal blocks, or from features of few columns. The
+score of the empty coalition is `empty_score`, which the paper leaves open (see
+`jaxval.games.davinz`).
 """
 
-import functools
+import dataclasses
 import warnings
-from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
-from jaxtyping import Array, Float, Int, Num
+from jaxtyping import Array, Float, Int
 
-from jaxval._checks import check, finite, groups, positive, same_length
+from jaxval._checks import check, finite, positive, same_length, symmetric
+from jaxval._targets import numbers, owners
 from jaxval.coalitions import masks
 from jaxval.coalitions.game import Game, LeaveOneOut
+from jaxval.execution.memory import rows_that_fit
 from jaxval.execution.precision import float64, in_double
+from jaxval.games.complexity_additive import (
+    complexity_of_features,
+    complexity_of_forms,
+    read_residual,
+    root_mean,
+)
+from jaxval.games.residual import residual
 from jaxval.linalg import (
-    Statistics,
-    additive_statistics,
     additive_table,
     check_positive_definite,
     cholesky,
@@ -32,9 +39,7 @@ from jaxval.linalg import (
     masked_quadratic_form,
     member_table,
     powerset_quadratic_forms,
-    powerset_statistic_forms,
     quadratic_form,
-    statistic_form,
 )
 from jaxval.linalg.quadratic import half_energies
 from jaxval.linalg.regulariser import RegulariserWarning
@@ -47,61 +52,6 @@ __all__ = [
     "residual",
 ]
 
-Residual = (
-    Float[Array, " n"]
-    | Float[Array, "n outputs"]
-    | Float[np.ndarray, " n"]
-    | Float[np.ndarray, "n outputs"]
-)
-Gram = Float[Array, "n n"] | Float[np.ndarray, "n n"]
-Owner = Int[Array, " n"] | Int[np.ndarray, " n"]
-
-
-def residual(
-    outputs: Float[Array, "n outputs"] | Float[np.ndarray, "n outputs"],
-    y: Num[Array, "n ..."] | Num[np.ndarray, "n ..."],
-    target: Literal["own_logit", "difference"],
-) -> Float[np.ndarray, " n"] | Float[np.ndarray, "n outputs"]:
-    r"""$\hat y$, what the network at initialisation still has to learn.
-
-    Args:
-      outputs: of the network, one row a sample.
-      y: class numbers or real targets.
-      target: `"own_logit"` is the released code's $1 - f(x)_{y}$ for classes (with the
-        own-class-logit kernel); `"difference"` is the paper's $y - f(x)$: with one
-        output the plain difference, with several and class numbers the one-hot
-        target's, one column an output, whose forms `complexity` sums.
-
-    Example:
-      >>> residual(np.array([[0.5, 0.0]]), np.array([0]), "own_logit").tolist()
-      [0.5]
-    """
-    outputs, y = np.asarray(outputs, np.float64), np.asarray(y)
-    same_length(outputs=outputs, y=y)
-    classes = np.issubdtype(y.dtype, np.integer) and y.ndim == 1
-    if target == "own_logit":
-        check(classes, f"own_logit needs class numbers in y; got {y.dtype} {y.shape}.")
-        _check_classes(y, outputs.shape[1])
-        return 1.0 - np.take_along_axis(outputs, y[:, None], axis=1)[:, 0]
-    if outputs.shape[1] == 1:
-        return y.reshape(-1).astype(np.float64) - outputs[:, 0]
-    if classes:
-        _check_classes(y, outputs.shape[1])
-        y = np.eye(outputs.shape[1])[y]
-    check(
-        y.shape == outputs.shape,
-        f"y must have one target an output; got {y.shape} for {outputs.shape}.",
-    )
-    return y.astype(np.float64) - outputs
-
-
-def _check_classes(y, count):
-    check(
-        bool((y >= 0).all() and (y < count).all()),
-        f"y must hold class numbers 0 to {count - 1}, one for each output; got "
-        f"{y.min()} to {y.max()}.",
-    )
-
 
 class _Forms(NamedTuple):
     """What the complexity game knows; rows are sorted by block, padded, isolated."""
@@ -111,18 +61,18 @@ class _Forms(NamedTuple):
     owner: Int[Array, "blocks width"]
     members: Int[Array, "blocks owners most"]
     sizes: Float[Array, " owners"]
-    empty: Float[Array, ""]
+    empty_score: Float[Array, ""]
 
 
 def complexity(
-    gram: Gram,
-    residual: Residual,
-    owner: Owner,
+    gram: Any,
+    residual: Any,
+    owner: Any,
     *,
     zeta: float,
     relative: bool = False,
-    block: Owner | None = None,
-    empty: float = 0.0,
+    block: Any = None,
+    empty_score: float = 0.0,
 ) -> Game:
     r"""$v(S) = \sqrt{\hat y_S^\top (\Theta_{SS} + \zeta I)^{-1} \hat y_S / m_S}$.
 
@@ -131,64 +81,76 @@ def complexity(
     (`block=owner`) the form is additive and everything is immediate.
 
     Args:
-      gram: the tangent kernel's Gram matrix $\Theta$ of all rows.
+      gram: Gram matrix $\Theta$ of the tangent kernel, of all rows.
       residual: $\hat y$, see `residual`; the forms of several columns are summed.
-      owner: who contributed each row.
-      zeta: what is added to the diagonal.
-      relative: take `zeta` as a multiple of the mean diagonal entry of `gram`.
-      block: keep only the kernel inside each block of rows, numbered here: fixed
-        global blocks as in appendix B (the same for all coalitions), `owner` itself
-        for contributor-aligned ones. One block when left out.
-      empty: $v(\emptyset)$.
+      owner: Owner number of each row.
+      zeta: Regulariser $\zeta$, added to the diagonal.
+      relative: Whether `zeta` is a multiple of the mean diagonal entry of `gram`.
+      block: Block number of each row: the kernel inside blocks is kept. Fixed global
+        blocks as in appendix B (the same for all coalitions), `owner` itself for
+        contributor-aligned ones; one block when left out.
+      empty_score: $v(\emptyset)$.
 
     Raises:
-      ValueError: if lengths differ, an array holds NaN, or the regularised matrix is
-        not positive definite.
+      ValueError: If lengths differ, an array holds text, NaN or infinity, `gram` is
+        not symmetric, or the regularised matrix is not positive definite.
 
     Warns:
-      RegulariserWarning: if over half of $\hat y^\top \hat y / \zeta$, the form without
-        a kernel, is left.
+      RegulariserWarning: If over half of $\hat y^\top \hat y / \zeta$, the form
+        without a kernel, is left.
 
     Example:
       >>> game = complexity(np.eye(3), np.ones(3), np.array([0, 0, 1]), zeta=1.0)
       >>> game.powerset_scores().round(3).tolist()
       [0.0, 0.707, 0.707, 0.707]
+
+    References:
+      Wu, Shu and Low, DAVINZ, ICML 2022, Eq. 3 and appendix B.
     """
-    same_length(gram=gram, residual=residual, owner=owner)
-    finite("gram", gram)
-    finite("residual", residual)
-    count = groups("owner", owner)
+    gram, y = _read_gram(gram), read_residual(residual)
+    same_length(gram=gram, residual=y)
+    owner = owners("owner", owner, num_rows=len(gram))
+    finite("empty_score", empty_score)
     if relative:
         zeta = zeta * float(np.trace(np.asarray(gram, np.float64))) / len(gram)
     positive("zeta", zeta, zero=True)
-    forms = _forms(gram, residual, owner, block, zeta, empty)
+    forms = _forms(gram, y, owner, block, zeta, empty_score)
     _check_forms(forms, zeta)
-    if _one_owner_a_block(forms.owner, count):
+    sizes = tuple(np.bincount(owner).tolist())
+    if _one_owner_a_block(forms.owner, len(sizes)):
         own = _own_forms(forms)
-        return complexity_of_forms(own, forms.sizes, empty=empty)
-    sizes = tuple(np.bincount(np.asarray(owner)).tolist())
+        return complexity_of_forms(own, forms.sizes, empty_score=empty_score)
     whole = len(forms.h) == 1
-    walk = _powerset_walk(sizes) if whole else None
-    leave = _leave_one_out_walk(sizes) if whole else _leave_one_out
+    leave = _LeaveOneOutOfParts(sizes) if whole else _leave_one_out
+    # Each coalition holds its masked copy of the matrices and their factors.
     per_score = forms.h.size * 8 * 2
     return Game(
-        count,
+        len(sizes),
         Partial(_score, forms),
         fast_prefixes=Partial(_prefixes, forms),
         fast_leave_one_out=Partial(leave, forms),
-        fast_powerset=walk and Partial(walk, forms),
-        batch_size=max(1, 2**28 // per_score),
+        fast_powerset=Partial(_Powerset(sizes), forms) if whole else None,
+        batch_size=rows_that_fit(per_score),
     )
 
 
-def _forms(gram, residual, owner, block, zeta, empty):
-    owner = np.asarray(owner, np.int32)
+def _read_gram(gram):
+    """The matrix as it came, where it is in single or double precision: it is large."""
+    if getattr(gram, "dtype", None) not in (np.float32, np.float64):
+        gram = numbers("gram", gram)
+    finite("gram", gram)
+    symmetric("gram", np.asarray(gram))
+    check(len(gram) > 0, "gram is empty: there are no rows to value.")
+    return gram
+
+
+def _forms(gram, y, owner, block, zeta, empty_score):
+    owner = owner.astype(np.int32)
     count = int(owner.max()) + 1
-    block = np.zeros(len(owner), np.int32) if block is None else np.asarray(block)
-    same_length(owner=owner, block=block)
-    table = member_table(block)
+    block = np.zeros(len(owner), np.int32) if block is None else block
+    table = member_table(owners("block", block, num_rows=len(owner)))
     pad = lambda a: np.concatenate([a, np.zeros_like(a[:1])])
-    y = pad(np.asarray(residual, np.float64).reshape(len(owner), -1))[table]
+    y = pad(y)[table]
     inner = np.append(owner, count)[table]
     return _Forms(
         jnp.stack([_regularised(gram, rows, zeta) for rows in table]),
@@ -196,7 +158,7 @@ def _forms(gram, residual, owner, block, zeta, empty):
         jnp.asarray(inner),
         jnp.asarray(_members(inner, count)),
         float64(np.bincount(owner)),
-        float64(empty),
+        float64(empty_score),
     )
 
 
@@ -238,22 +200,15 @@ def _check_forms(forms, zeta):
 
 
 @in_double
-def _root_mean(forms, total, size):
-    some = size > 0
-    mean = jnp.where(some, total, 1.0) / jnp.where(some, size, 1.0)
-    return jnp.where(some, jnp.sqrt(jnp.maximum(mean, 0.0)), forms.empty)
-
-
-@in_double
 def _score(forms, mask):
     present = jnp.concatenate([mask, jnp.zeros(1, bool)])[forms.owner]
     total = jnp.sum(jax.vmap(masked_quadratic_form)(forms.h, forms.y, present))
-    return _root_mean(forms, total, mask.astype(jnp.float64) @ forms.sizes)
+    return root_mean(forms, total, mask.astype(jnp.float64) @ forms.sizes)
 
 
 @in_double
 def _prefixes(forms, order):
-    """Identity B inside each block, then everybody's part in order of arrival."""
+    """Identity B inside each block, then each owner's part in order of arrival."""
     count = len(forms.sizes)
     rank = jnp.append(masks.ranks(order), count)[forms.owner]
 
@@ -263,8 +218,8 @@ def _prefixes(forms, order):
         return jnp.zeros(count + 1).at[rank[rows]].add(energy)
 
     added = jnp.sum(jax.vmap(arrivals)(forms.h, forms.y, rank), axis=0)[:count]
-    from_nobody = lambda a: jnp.concatenate([jnp.zeros(1), jnp.cumsum(a)])
-    return _root_mean(forms, from_nobody(added), from_nobody(forms.sizes[order]))
+    cumulated = lambda a: jnp.concatenate([jnp.zeros(1), jnp.cumsum(a)])
+    return root_mean(forms, cumulated(added), cumulated(forms.sizes[order]))
 
 
 @in_double
@@ -273,27 +228,27 @@ def _leave_one_out(forms):
     full, without = jax.lax.map(each, (forms.h, forms.y, forms.members))
     size = jnp.sum(forms.sizes)
     return LeaveOneOut(
-        _root_mean(forms, jnp.sum(full), size),
-        _root_mean(forms, jnp.sum(without, axis=0), size - forms.sizes),
+        root_mean(forms, jnp.sum(full), size),
+        root_mean(forms, jnp.sum(without, axis=0), size - forms.sizes),
     )
 
 
-@functools.cache
-def _leave_one_out_walk(sizes: Sequence[int]):
-    """All leave-one-outs of one block, the same function for the same group sizes."""
-    place, ordered = _largest_first(sizes)
+@dataclasses.dataclass(frozen=True)
+class _LeaveOneOutOfParts:
+    """All leave-one-outs of one block, for owners of these numbers of rows."""
+
+    sizes: tuple[int, ...]
 
     @in_double
-    def walk(forms):
+    def __call__(self, forms):
+        place, ordered = _largest_first(self.sizes)
         h, y = _sorted(forms, place)
         full, without = leave_parts_out(h, y, ordered)
         size = jnp.sum(forms.sizes)
         return LeaveOneOut(
-            _root_mean(forms, full, size),
-            _root_mean(forms, without[place], size - forms.sizes),
+            root_mean(forms, full, size),
+            root_mean(forms, without[place], size - forms.sizes),
         )
-
-    return walk
 
 
 def _largest_first(sizes):
@@ -306,18 +261,18 @@ def _sorted(forms, place):
     return forms.h[0][rows[:, None], rows[None, :]], forms.y[0][rows]
 
 
-@functools.cache
-def _powerset_walk(sizes: Sequence[int]):
-    """The walk of the subset lattice, the same function for the same group sizes."""
-    place, ordered = _largest_first(sizes)
+@dataclasses.dataclass(frozen=True)
+class _Powerset:
+    """The walk of the subset lattice, for owners of these numbers of rows."""
+
+    sizes: tuple[int, ...]
 
     @in_double
-    def walk(forms):
+    def __call__(self, forms):
+        place, ordered = _largest_first(self.sizes)
         table = powerset_quadratic_forms(*_sorted(forms, place), ordered)
         number = additive_table(jnp.asarray(2.0) ** place).astype(jnp.int32)
-        return _root_mean(forms, table[number], additive_table(forms.sizes))
-
-    return walk
+        return root_mean(forms, table[number], additive_table(forms.sizes))
 
 
 def _one_owner_a_block(owner, count):
@@ -326,124 +281,7 @@ def _one_owner_a_block(owner, count):
     return bool((owner.min(axis=1) == last).all())
 
 
-class _Additive(NamedTuple):
-    """Every owner's own form: a coalition's is the sum (identity D)."""
-
-    parts: Float[Array, " owners"]
-    sizes: Float[Array, " owners"]
-    empty: Float[Array, ""]
-
-
-def complexity_of_forms(
-    forms: Float[Array, " owners"] | Float[np.ndarray, " owners"],
-    sizes: Num[Array, " owners"] | Num[np.ndarray, " owners"],
-    *,
-    empty: float = 0.0,
-) -> Game:
-    r"""Complexity where every owner's form is known and they add up (identity D).
-
-    With contributor-aligned blocks $\hat y_S^\top H^{-1} \hat y_S$ is the sum of the
-    members' own forms, so the kernel between owners need never be computed.
-
-    Args:
-      forms: $\hat y_i^\top (\Theta_{ii} + \zeta I)^{-1} \hat y_i$ of each owner, as
-        from `jaxval.kernels.approximations.blocks.owner_quadratic_forms`.
-      sizes: rows of each owner.
-      empty: $v(\emptyset)$.
-
-    Example:
-      >>> game = complexity_of_forms(np.array([4.0, 1.0]), np.array([1.0, 1.0]))
-      >>> game.powerset_scores().round(3).tolist()
-      [0.0, 2.0, 1.0, 1.581]
-    """
-    same_length(forms=forms, sizes=sizes)
-    finite("forms", forms)
-    known = _Additive(float64(forms), float64(sizes), float64(empty))
-    return Game(
-        len(known.sizes),
-        Partial(_additive_score, known),
-        fast_powerset=Partial(_additive_powerset, known),
-    )
-
-
 @in_double
 def _own_forms(forms):
     parts = jax.lax.map(lambda part: quadratic_form(*part), (forms.h, forms.y))
     return jnp.zeros(len(forms.sizes)).at[jnp.min(forms.owner, axis=1)].add(parts)
-
-
-@in_double
-def _additive_score(known, mask):
-    inside = mask.astype(jnp.float64)
-    return _root_mean(known, inside @ known.parts, inside @ known.sizes)
-
-
-@in_double
-def _additive_powerset(known):
-    return _root_mean(known, additive_table(known.parts), additive_table(known.sizes))
-
-
-class _Features(NamedTuple):
-    statistics: Statistics
-    zeta: Float[Array, ""]
-    empty: Float[Array, ""]
-
-
-def complexity_of_features(
-    features: Float[Array, "n p"] | Float[np.ndarray, "n p"],
-    residual: Residual,
-    owner: Owner,
-    *,
-    zeta: float,
-    relative: bool = False,
-    empty: float = 0.0,
-) -> Game:
-    r"""Complexity under the kernel $\Theta = F F^\top$ of few features (identity C).
-
-    A coalition costs one $p \times p$ factorisation whatever its size, as
-    $F_S^\top F_S$, $F_S^\top \hat y_S$ and $\hat y_S^\top \hat y_S$ are sums over its
-    members: right for more rows than features, as after a random projection of the
-    gradients.
-
-    Args:
-      features: $F$, such as projected gradients.
-      residual: $\hat y$.
-      owner: who contributed each row.
-      zeta: what is added to the diagonal; positive.
-      relative: take `zeta` as a multiple of the mean diagonal entry of $F F^\top$.
-      empty: $v(\emptyset)$.
-
-    Example:
-      >>> game = complexity_of_features(
-      ...     np.eye(2), np.ones(2), np.array([0, 1]), zeta=1.0
-      ... )
-      >>> game.powerset_scores().round(3).tolist()
-      [0.0, 0.707, 0.707, 0.707]
-    """
-    finite("features", features)
-    finite("residual", residual)
-    statistics = additive_statistics(features, residual, owner)
-    if relative:
-        zeta = zeta * float(np.mean(np.sum(np.asarray(features) ** 2, axis=1)))
-    positive("zeta", zeta)
-    known = _Features(statistics, float64(zeta), float64(empty))
-    return Game(
-        len(statistics.sizes),
-        Partial(_feature_score, known),
-        fast_powerset=Partial(_feature_powerset, known),
-    )
-
-
-@in_double
-def _feature_score(known, mask):
-    inside = mask.astype(jnp.float64)
-    squares, cross, energy, size = (
-        jnp.tensordot(inside, part, 1) for part in known.statistics
-    )
-    return _root_mean(known, statistic_form(squares, cross, energy, known.zeta), size)
-
-
-@in_double
-def _feature_powerset(known):
-    forms = powerset_statistic_forms(known.statistics, known.zeta)
-    return _root_mean(known, forms, additive_table(known.statistics.sizes))

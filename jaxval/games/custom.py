@@ -5,15 +5,19 @@ and remembered. The adapters at the end speak the interface of shapiq's games, a
 callable on a matrix of coalitions, in both directions and without depending on it.
 """
 
+import dataclasses
+import pathlib
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from jaxtyping import Array, Bool, Float, Num
+from jaxtyping import Bool, Float
 
-from jaxval._checks import check, finite, groups, same_features, same_length
+from jaxval._checks import check, finite, groups, same_features
 from jaxval.coalitions.game import Game
-from jaxval.types import Dataset, Mask, ScoreFn
+from jaxval.games.fitted_scores import FitAndScore, num_rows
+from jaxval.games.score_store import ScoreStore
+from jaxval.types import AnyArray, Dataset, Mask, Points, ScoreFn
 
 __all__ = [
     "CachedScores",
@@ -27,50 +31,76 @@ __all__ = [
 class CachedScores:
     """A function of a mask that is asked for each coalition only once.
 
+    Args:
+      score: Function of a mask.
+      num_players: Length of the mask.
+      jobs: Processes to ask it in (joblib; -1 for all cores).
+      store: Scores on disk, looked up before asking.
+
     Attributes:
-      calls: how often the function was asked.
+      num_evaluations: How often the function was asked.
+
+    Raises:
+      ValueError: If `jobs` is neither positive nor -1. Scoring raises it too, naming
+        the coalition, if a score is not finite.
+
+    Example:
+      >>> scores = CachedScores(lambda mask: mask.sum() * 1.0, 2)
+      >>> scores.many(np.array([[True, True], [True, True]])).tolist()
+      [2.0, 2.0]
+      >>> scores.num_evaluations
+      1
     """
 
     def __init__(
-        self, score: Callable[[Any], Any], num_players: int, jobs: int = 1
+        self,
+        score: Callable[[Any], Any],
+        num_players: int,
+        jobs: int = 1,
+        store: ScoreStore | None = None,
     ) -> None:
         check(jobs >= 1 or jobs == -1, f"jobs must be at least 1, or -1; got {jobs}.")
         self._score, self._players, self._jobs = score, num_players, jobs
         self._known: dict[bytes, float] = {}
-        self.calls = 0
+        self._store = store
+        self.num_evaluations = 0
 
     def __call__(self, mask: Mask | Bool[np.ndarray, " players"]) -> float:
         """The score of one coalition."""
         return float(self.many(np.asarray(mask, bool)[None, :])[0])
 
-    def many(
-        self, masks: Bool[Array, "m players"] | Bool[np.ndarray, "m players"]
-    ) -> Float[np.ndarray, " m"]:
+    def many(self, masks: Bool[AnyArray, "m players"]) -> Float[np.ndarray, " m"]:
         """The scores of many coalitions, the new ones side by side."""
         masks = np.asarray(masks, bool)
         keys = [np.packbits(mask).tobytes() for mask in masks]
         new = {k: m for k, m in zip(keys, masks, strict=True) if k not in self._known}
+        if self._store is not None and new:
+            self._known |= self._store.get(new)
+            new = {key: mask for key, mask in new.items() if key not in self._known}
+        # Each score is kept as it comes: an interrupt loses none.
         for (key, mask), value in zip(new.items(), self._ask(new), strict=True):
+            self.num_evaluations += 1
             check(
                 np.isfinite(value),
                 f"the game's score must be finite; got {value} for the coalition of "
                 f"players {np.flatnonzero(mask).tolist()}.",
             )
             self._known[key] = value
-        self.calls += len(new)
+            if self._store is not None:
+                self._store.put(key, value)
         return np.array([self._known[key] for key in keys])
 
     def _ask(self, new):
         if self._jobs == 1 or len(new) < 2:
-            return [float(self._score(mask)) for mask in new.values()]
+            return (float(self._score(mask)) for mask in new.values())
         try:
             from joblib import Parallel, delayed
         except ImportError as error:
             raise ImportError(
                 "jobs > 1 needs joblib: pip install joblib, or leave jobs at 1."
             ) from error
-        run = Parallel(n_jobs=self._jobs)
-        return [float(v) for v in run(delayed(self._score)(m) for m in new.values())]
+        run = Parallel(n_jobs=self._jobs, return_as="generator")
+        return (float(v) for v in run(delayed(self._score)(m) for m in new.values()))
 
 
 def from_function(
@@ -84,16 +114,16 @@ def from_function(
     """A game from any function of a boolean mask.
 
     Args:
-      num_players: length of the mask.
-      fn: the score of a coalition; defined for the empty one, and the same number for
-        the same mask.
-      jittable: `fn` is made of JAX operations. Otherwise it gets NumPy masks, its
-        scores are remembered, and estimators run on the host.
-      jobs: processes for a function that isn't jittable (joblib; -1 for all cores).
-      batch_size: coalitions to vmap over at once, where jittable.
+      num_players: Length of the mask.
+      fn: Score of a coalition; defined for the empty one, and the same number for the
+        same mask.
+      jittable: Whether `fn` is made of JAX operations. Otherwise it gets NumPy masks,
+        its scores are remembered, and estimators run on the host.
+      jobs: Processes for a function that isn't jittable (joblib; -1 for all cores).
+      batch_size: Coalitions to vmap over at once, where jittable.
 
     Raises:
-      ValueError: with fewer than 1 player or job. Scoring raises it too, naming the
+      ValueError: With fewer than 1 player or job. Scoring raises it too, naming the
         coalition, if a score is not finite and the function isn't jittable.
 
     Example:
@@ -110,106 +140,99 @@ def from_function(
 
 def from_estimator(
     estimator: Any,
-    dataset: Dataset,
-    x_valid: Num[np.ndarray, "v ..."],
-    y_valid: Num[np.ndarray, " v"],
+    data: Dataset,
+    valid: Points,
     *,
-    scorer: Callable[[Any, Any, Any], float] | None = None,
-    empty: float | None = None,
+    scorer: str | Callable[[Any, Any, Any], float] | None = None,
+    empty_score: float | None = None,
+    undefined_score: float | None = None,
+    sample_weight: Float[np.ndarray, " n"] | None = None,
+    random_state: int = 0,
     jobs: int = 1,
+    cache: str | pathlib.Path | None = None,
 ) -> Game:
     """What a scikit-learn estimator scores after fitting on a coalition's rows.
 
     A coalition whose rows hold one class only isn't fitted: it predicts that class
-    (most classifiers would refuse). Nobody predicts the commonest target of the
-    validation rows, or their mean: the best that can be said without data.
+    (most classifiers would refuse). The empty coalition predicts the commonest target
+    of the validation rows, or their mean: the best that can be said without data.
 
     Args:
-      estimator: with `fit` and `predict`; a fresh copy is fitted each time.
-      dataset: training rows and owners.
-      x_valid: validation inputs.
-      y_valid: validation targets.
-      scorer: `scorer(fitted, x, y)`, more being better, as from
-        `sklearn.metrics.get_scorer`; the estimator's own `score` when left out.
-      empty: the score of nobody, where the rule above doesn't suit.
-      jobs: processes to fit in (joblib; -1 for all cores).
+      estimator: Estimator with `fit` and `predict`; a fresh copy is fitted each time.
+      data: Training rows and owners. Inputs may be an array, a data frame (whose
+        columns the estimator sees) or a sparse matrix.
+      valid: Validation rows.
+      scorer: `scorer(fitted, x, y)`, the larger the better, or a name that
+        `sklearn.metrics.get_scorer` knows, such as `"roc_auc"`; the estimator's own
+        `score` when left out.
+      empty_score: Score of the empty coalition, where the rule above doesn't suit.
+      undefined_score: Score of a coalition on which the scorer is undefined: it raises
+        `ValueError`, or gives NaN. Left out, that is an error.
+      sample_weight: Weights of the training rows, passed to `fit`.
+      random_state: Seed of every `random_state` that the estimator leaves at `None`, so
+        that the same mask gives the same score.
+      jobs: Processes to fit in (joblib; -1 for all cores).
+      cache: SQLite file of scores to look up and to add to, kept across processes; its
+        key is the mask and a hash of data, settings and scikit-learn's version.
+
+    Returns:
+      A game on the host, whose scores are remembered.
 
     Raises:
-      ValueError: if the data don't fit together, or an owner has no rows.
+      ValueError: If the data don't fit together, an owner has no rows, weights are
+        given that the estimator doesn't take, or `cache` meets settings without a
+        lasting name. Scoring raises it too where the scorer is undefined.
 
     Example:
       >>> from sklearn.neighbors import KNeighborsClassifier
       >>> data = Dataset(np.array([[0.0], [1.0]]), np.array([0, 1]), np.array([0, 1]))
-      >>> game = from_estimator(KNeighborsClassifier(1), data, data.x, data.y)
+      >>> valid = Points(data.x, data.y)
+      >>> game = from_estimator(KNeighborsClassifier(1), data, valid)
       >>> game.powerset_scores().tolist()
       [0.5, 0.5, 0.5, 1.0]
 
     References:
       Ghorbani and Zou, *Data Shapley*, ICML 2019 (the utility of a coalition).
     """
-    same_length(x=dataset.x, y=dataset.y, owner=dataset.owner)
-    same_length(x_valid=x_valid, y_valid=y_valid)
-    check(len(y_valid) > 0, "y_valid is empty: there is nothing to score on.")
-    same_features(x=dataset.x, x_valid=x_valid)
-    same_features(y=dataset.y, y_valid=y_valid)
-    players = groups("owner", dataset.owner)
-    fit = _FitAndScore(
-        estimator,
-        np.asarray(dataset.x),
-        np.asarray(dataset.y),
-        np.asarray(dataset.owner),
-        np.asarray(x_valid),
-        np.asarray(y_valid),
-        scorer,
-        empty,
+    players = _check_rows(data, valid)
+    fit = FitAndScore(
+        estimator, data, valid, scorer, empty_score, undefined_score, sample_weight,
+        random_state,
+    )  # fmt: skip
+    store = None
+    if cache is not None:
+        fit.check_lasting()
+        store = ScoreStore(cache, fit.fingerprint)
+    scores = CachedScores(fit, players, jobs, store)
+    game = _on_host(players, scores, scores.many)
+    return dataclasses.replace(game, fingerprint=fit.fingerprint)
+
+
+def _check_rows(data, valid) -> int:
+    sizes = [num_rows(each) for each in (data.x, data.y, data.owner)]
+    valid_sizes = [num_rows(each) for each in valid]
+    check(
+        len(set(sizes)) == 1,
+        f"data.x, data.y, data.owner must have one row per sample; got {sizes} rows.",
     )
-    return from_function(players, fit, jittable=False, jobs=jobs)
-
-
-class _FitAndScore:
-    """Picklable, so that joblib can send it to other processes."""
-
-    def __init__(self, estimator, x, y, owner, x_valid, y_valid, scorer, empty):
-        self.data, self.valid = (x, y, owner), (x_valid, y_valid)
-        self.estimator, self.scorer, self.empty = estimator, scorer, empty
-
-    def __call__(self, mask):
-        x, y, owner = self.data
-        present = np.asarray(mask)[owner]
-        if not present.any() and self.empty is not None:
-            return self.empty
-        return self._score(self._fitted(x[present], y[present]))
-
-    def _fitted(self, x, y):
-        from sklearn.base import clone, is_classifier
-
-        classifies = is_classifier(self.estimator)
-        if not len(x):
-            return _constant(classifies, *self.valid)
-        if classifies and (y == y[0]).all():
-            return _constant(classifies, x, y)
-        return clone(self.estimator).fit(x, y)
-
-    def _score(self, fitted):
-        scorer = self.scorer or (lambda model, x, y: model.score(x, y))
-        return float(scorer(fitted, *self.valid))
-
-
-def _constant(classifies, x, y):
-    from sklearn.dummy import DummyClassifier, DummyRegressor
-
-    kind = DummyClassifier(strategy="prior") if classifies else DummyRegressor()
-    return kind.fit(x, y)
+    check(
+        len(set(valid_sizes)) == 1,
+        f"valid.x, valid.y must have one row per sample; got {valid_sizes} rows.",
+    )
+    check(valid_sizes[0] > 0, "valid.y is empty: there is nothing to score on.")
+    same_features(**{"data.x": data.x, "valid.x": valid.x})
+    same_features(**{"data.y": data.y, "valid.y": valid.y})
+    return groups("data.owner", data.owner)
 
 
 def to_shapiq(game: Game) -> Callable[[Bool[np.ndarray, "m n"]], Any]:
     """A callable on a matrix of coalitions, as shapiq's approximators take.
 
     Args:
-      game: any.
+      game: Any game.
 
     Returns:
-      A function of coalitions, one a row (or a single one), to their scores.
+      A function of coalitions, one per row (or a single one), to their scores.
 
     Example:
       >>> game = from_function(2, lambda mask: float(mask.sum()), jittable=False)
@@ -234,11 +257,11 @@ def from_shapiq(
     """A shapiq game, or any function of a matrix of coalitions, as a game.
 
     Args:
-      game: takes one coalition a row and returns one score each.
-      num_players: columns of that matrix.
+      game: Function of coalitions, one per row, to one score each.
+      num_players: Columns of that matrix.
 
     Raises:
-      ValueError: with fewer than 1 player. Scoring raises it too, if the function
+      ValueError: With fewer than 1 player. Scoring raises it too, if the function
         doesn't return one finite score for each coalition.
 
     Example:

@@ -8,7 +8,7 @@ of kernel sums, and each answers structured questions from one factorisation.
 
 The paper leaves $\nu(\emptyset)$ open. Whatever it is, it shifts the Shapley (or any
 other semi-) values of all players by one constant and leaves ranks and leave-one-out
-values alone. Both games pay `empty`, 0 unless told otherwise, to nobody.
+values alone. It is `empty_score` here, of each part 0 by default.
 
 References:
   Wu, Shu and Low, *DAVINZ: Data Valuation using Deep Neural Networks at
@@ -16,18 +16,19 @@ References:
 """
 
 import dataclasses
-import functools
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
-from jaxtyping import Array, Float, Int, Num
+from jaxtyping import Int
 
-from jaxval._checks import check, positive
+from jaxval._checks import check, finite, one_of, positive, whole_number
+from jaxval._targets import numbers, owners
 from jaxval.coalitions import queries
-from jaxval.coalitions.game import Game, combine
-from jaxval.execution.precision import float64, in_double
+from jaxval.coalitions.algebra import combine
+from jaxval.coalitions.game import Game
+from jaxval.execution.precision import float64
 from jaxval.games.complexity import (
     RegulariserWarning,
     complexity,
@@ -35,15 +36,9 @@ from jaxval.games.complexity import (
     complexity_of_forms,
     residual,
 )
-from jaxval.kernels.mmd import (
-    LADDER,
-    KernelSums,
-    kernel_sums,
-    median_distance,
-    mmd_from_totals,
-    rbf_ladder,
-)
-from jaxval.linalg import additive_table, pairwise_table
+from jaxval.games.discrepancy import discrepancy
+from jaxval.kernels.mmd import LADDER, kernel_sums, rbf_ladder
+from jaxval.kernels.pairwise import median_distance
 from jaxval.types import Dataset
 
 __all__ = [
@@ -60,18 +55,19 @@ __all__ = [
     "from_settings",
     "kappa_of_coalitions",
     "kappa_of_singletons",
+    "mean_of_owners",
     "residual",
 ]
 
 
 class Davinz(NamedTuple):
-    r"""The DAVINZ game and what it is made of: two of its rivals come for nothing.
+    r"""The DAVINZ game and its two parts, which are baselines of their own.
 
     Attributes:
       game: $-(\kappa \cdot$ complexity$) -$ discrepancy.
       complexity: $\sqrt{\hat y^\top H^{-1} \hat y / m}$; lower is better.
       discrepancy: MMD to the target sample; lower is better.
-      kappa: the factor that makes the two comparable.
+      kappa: Factor that makes the two comparable.
     """
 
     game: Game
@@ -84,9 +80,9 @@ class Davinz(NamedTuple):
 class Settings:
     """Every choice that the paper leaves open or that its released code makes."""
 
-    readout: Literal["own_logit", "only", "trace"]
+    readout: Literal["true_class_logit", "single_output", "trace"]
     """The scalar whose gradients the kernel compares (`jaxval.kernels.readouts`)."""
-    target: Literal["own_logit", "difference"]
+    target: Literal["true_class_logit", "difference"]
     """What is left to learn (`residual`)."""
     init: Literal["ntk", "pytorch"]
     """How the network is drawn; the caller draws it."""
@@ -109,9 +105,21 @@ class Settings:
     shuffle: bool = False
     """Mix the owners in the blocks by one random permutation."""
 
+    def __post_init__(self):
+        """Validates the settings eagerly."""
+        one_of("readout", self.readout, ("true_class_logit", "single_output", "trace"))
+        one_of("target", self.target, ("true_class_logit", "difference"))
+        one_of("init", self.init, ("ntk", "pytorch"))
+        if isinstance(self.kappa, str):
+            one_of("kappa", self.kappa, ("singletons", "coalitions"))
+        else:
+            positive("kappa", self.kappa, zero=True)
+        whole_number("num_blocks", self.num_blocks)
+        positive("zeta", self.zeta, zero=True)
+
 
 PAPER = Settings(
-    readout="only",
+    readout="single_output",
     target="difference",
     init="ntk",
     bandwidths=LADDER,
@@ -125,8 +133,8 @@ bandwidths and its "sufficiently small" zeta aren't stated: ours are relative to
 data and to the kernel. For a classifier take `readout="trace"`."""
 
 RELEASED_CODE = Settings(
-    readout="own_logit",
-    target="own_logit",
+    readout="true_class_logit",
+    target="true_class_logit",
     init="pytorch",
     bandwidths=(5.0,),
     median_bandwidth=False,
@@ -142,38 +150,94 @@ permutation anew for each coalition, while here it is one for all of them."""
 
 def from_settings(
     settings: Settings,
-    gram: Float[Array, "n n"] | Float[np.ndarray, "n n"],
-    outputs: Float[Array, "n outputs"] | Float[np.ndarray, "n outputs"],
-    dataset: Dataset,
-    x_valid: Num[Array, "m ..."] | Num[np.ndarray, "m ..."],
+    gram: Any,
+    outputs: Any,
+    data: Dataset,
+    x_valid: Any,
     *,
+    empty_score: float | Literal["mean_of_owners"] = 0.0,
     seed: int = 0,
 ) -> Davinz:
-    """The DAVINZ game of a data set under one initialisation of a network.
+    r"""The DAVINZ game of a data set under one initialisation of a network.
 
-    Average over initialisations by `combine`: one game a seed, weights 1/seeds.
+    Average over initialisations by `combine`: one game per seed, weights 1/seeds.
 
     Args:
       settings: `PAPER`, `RELEASED_CODE`, or either with `dataclasses.replace`.
-      gram: the tangent kernel under `settings.readout`.
-      outputs: of the network at initialisation on the same rows.
-      dataset: inputs, targets, owners.
-      x_valid: the target sample.
-      seed: of the permutation where `settings.shuffle`.
+      gram: Gram matrix of the tangent kernel under `settings.readout`.
+      outputs: Outputs of the network at initialisation on the same rows.
+      data: Inputs, targets and owners of the rows to be valued.
+      x_valid: Inputs of the target sample.
+      empty_score: $\nu(\emptyset)$: a number, or the mean score of single owners, with
+        which Shapley values add up to what pooling the data gains over the average
+        owner's own. It shifts the semi-values of all players by one constant.
+      seed: Seed of the permutation where `settings.shuffle`.
+
+    Raises:
+      ValueError: If lengths differ, an array holds text, NaN or infinity, or a setting
+        does not fit the data.
+
+    Example:
+      >>> data = Dataset(np.eye(2), np.array([0, 1]), np.array([0, 1]))
+      >>> parts = from_settings(
+      ...     PAPER, np.eye(2), np.zeros((2, 2)), data, np.array([[0.5, 0.4]])
+      ... )
+      >>> parts.game.num_players, round(parts.kappa, 3)
+      (2, 0.952)
     """
-    owner = np.asarray(dataset.owner)
-    left = residual(outputs, dataset.y, settings.target)
+    owner = owners("data.owner", data.owner, num_rows=len(data.x))
+    x, x_valid = numbers("data.x", data.x), numbers("x_valid", x_valid)
+    left = residual(outputs, data.y, settings.target)
     block = _blocks(len(owner), settings, seed)
     scale = {"zeta": settings.zeta, "relative": settings.relative_zeta}
+    unit = median_distance(x, x_valid) if settings.median_bandwidth else 1.0
+    sums = kernel_sums(x, owner, x_valid, rbf_ladder(unit, settings.bandwidths))
+    mmd = {"unbiased": settings.unbiased, "root": settings.root}
     whole = complexity(gram, left, owner, block=block, **scale)
-    unit = median_distance(dataset.x, x_valid) if settings.median_bandwidth else 1.0
-    sums = kernel_sums(dataset.x, owner, x_valid, rbf_ladder(unit, settings.bandwidths))
-    far = discrepancy(sums, unbiased=settings.unbiased, root=settings.root)
-    if isinstance(settings.kappa, float | int):
-        return davinz(whole, far, kappa=float(settings.kappa))
-    if settings.kappa == "coalitions":
-        return davinz(whole, far, kappa=kappa_of_coalitions(whole, far))
-    return davinz(whole, far, kappa=kappa_of_singletons(whole, far))
+    distance = discrepancy(sums, **mmd)
+    kappa = _kappa(settings.kappa, whole, distance)
+    if isinstance(empty_score, str):
+        one_of("empty_score", empty_score, ("mean_of_owners",))
+        whole = _with_empty_score(whole, mean_of_owners(whole))
+        nearness = -mean_of_owners(distance)
+    else:
+        finite("empty_score", empty_score)
+        nearness = float(empty_score)
+    distance = discrepancy(sums, **mmd, empty_score=-nearness)
+    return davinz(whole, distance, kappa=kappa)
+
+
+def _kappa(rule, complexity, discrepancy) -> float:
+    if rule == "coalitions":
+        return kappa_of_coalitions(complexity, discrepancy)
+    if rule == "singletons":
+        return kappa_of_singletons(complexity, discrepancy)
+    return float(rule)
+
+
+def mean_of_owners(game: Game) -> float:
+    """The mean score of single players, such as for `empty_score`.
+
+    Args:
+      game: Game to ask.
+
+    Example:
+      >>> mean_of_owners(Game(2, lambda mask: mask @ jnp.array([1.0, 3.0])))
+      2.0
+    """
+    return float(np.mean(queries.scores(game, np.eye(game.num_players, dtype=bool))))
+
+
+def _with_empty_score(game: Game, empty_score: float) -> Game:
+    """The same game of `complexity` with another score of the empty coalition."""
+    changed: dict[str, Any] = {}
+    for field in dataclasses.fields(game):
+        fn = getattr(game, field.name)
+        if isinstance(fn, Partial):
+            (arrays,) = fn.args
+            arrays = arrays._replace(empty_score=float64(empty_score))
+            changed[field.name] = Partial(fn.func, arrays)
+    return dataclasses.replace(game, **changed)
 
 
 def _blocks(rows, settings, seed) -> Int[np.ndarray, " n"] | None:
@@ -189,12 +253,21 @@ def _blocks(rows, settings, seed) -> Int[np.ndarray, " n"] | None:
 
 
 def davinz(complexity: Game, discrepancy: Game, *, kappa: float) -> Davinz:
-    """The score of Eq. 3 as a combination of its two parts.
+    r"""The score of Eq. 3, $-\kappa\,c(S) - d(S)$, as a combination of its two parts.
 
     Args:
-      complexity: see `complexity`.
-      discrepancy: see `discrepancy`.
-      kappa: see `kappa_of_singletons`, `kappa_of_coalitions`, or any positive number.
+      complexity: Game of the complexity; see `complexity`.
+      discrepancy: Game of the discrepancy; see `discrepancy`.
+      kappa: Factor of the complexity: see `kappa_of_singletons` and
+        `kappa_of_coalitions`, or any non-negative number.
+
+    Raises:
+      ValueError: If `kappa` is negative or not finite, or the players differ.
+
+    Example:
+      >>> one = Game(2, lambda mask: mask.sum() * 1.0)
+      >>> float(davinz(one, one, kappa=2.0).game.score(jnp.array([True, False])))
+      -3.0
     """
     positive("kappa", kappa, zero=True)
     game = combine((-kappa, -1.0), (complexity, discrepancy))
@@ -206,7 +279,19 @@ def kappa_of_singletons(complexity: Game, discrepancy: Game) -> float:
 
     Only single owners are scored, so the game of contributor-aligned blocks,
     `complexity(..., block=owner)`, gives the same number as the full one at a
-    fraction of the price.
+    fraction of the cost.
+
+    Args:
+      complexity: Game of the complexity.
+      discrepancy: Game of the discrepancy.
+
+    Raises:
+      ValueError: If the complexity is 0 for every owner.
+
+    Example:
+      >>> game = Game(2, lambda mask: mask @ jnp.array([1.0, 3.0]))
+      >>> kappa_of_singletons(game, 2.0 * game)
+      2.0
     """
     singles = jnp.eye(complexity.num_players, dtype=bool)
     return _ratio(discrepancy.scores(singles), complexity.scores(singles))
@@ -216,6 +301,18 @@ def kappa_of_coalitions(complexity: Game, discrepancy: Game) -> float:
     r"""$\kappa$ of the released code: that ratio over $N$ and every $N \setminus i$.
 
     It is several times smaller than Eq. 4's where owners differ in size.
+
+    Args:
+      complexity: Game of the complexity.
+      discrepancy: Game of the discrepancy.
+
+    Raises:
+      ValueError: If the complexity is 0 for all of these coalitions.
+
+    Example:
+      >>> game = Game(2, lambda mask: mask @ jnp.array([1.0, 3.0]))
+      >>> kappa_of_coalitions(game, 2.0 * game)
+      2.0
     """
     ask = lambda game: np.r_[tuple(map(np.ravel, queries.leave_one_out_scores(game)))]
     return _ratio(ask(discrepancy), ask(complexity))
@@ -229,57 +326,3 @@ def _ratio(above, below):
         "and kappa has nothing to balance. Give kappa as a number.",
     )
     return float(above.sum() / below.sum())
-
-
-def discrepancy(
-    sums: KernelSums, *, unbiased: bool = False, root: bool = True, empty: float = 0.0
-) -> Game:
-    r"""$v(S) = \mathrm{MMD}(S, T)$ of a coalition's rows to the target sample.
-
-    Args:
-      sums: see `jaxval.kernels.mmd.kernel_sums`.
-      unbiased: leave the diagonal out of the means; the biased estimate (paper and
-        released code) makes small coalitions look far away.
-      root: MMD, not its square; 0 where an unbiased square is negative.
-      empty: $v(\emptyset)$.
-    """
-    known = (sums, float64(empty))
-    score, powerset = _MMD[unbiased, root]
-    return Game(
-        len(sums.sizes), Partial(score, known), fast_powerset=Partial(powerset, known)
-    )
-
-
-def _mmd_score(unbiased, root, known, mask):
-    sums, inside = known[0], mask.astype(jnp.float64)
-    totals = inside @ sums.between @ inside, inside @ sums.to_valid, inside @ sums.sizes
-    return _or_empty(known, totals, unbiased, root)
-
-
-def _mmd_powerset(unbiased, root, known):
-    sums = known[0]
-    totals = (
-        pairwise_table(sums.between),
-        additive_table(sums.to_valid),
-        additive_table(sums.sizes),
-    )
-    return _or_empty(known, totals, unbiased, root)
-
-
-def _or_empty(known, totals, unbiased, root):
-    sums, empty = known
-    within, across, size = totals
-    some = jnp.maximum(size, 1.0)
-    value = mmd_from_totals(sums, within, across, some, unbiased, root)
-    return jnp.where(size > 0, value, empty)
-
-
-# One function object for each choice, so that games of a kind share their programs.
-_MMD = {
-    (unbiased, root): tuple(
-        in_double(functools.partial(fn, unbiased, root))
-        for fn in (_mmd_score, _mmd_powerset)
-    )
-    for unbiased in (False, True)
-    for root in (False, True)
-}

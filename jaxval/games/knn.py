@@ -1,8 +1,8 @@
 r"""Nearest-neighbour games and their exact Shapley values.
 
 With the training rows sorted by distance to a validation row, the utility of a
-coalition depends on its few nearest members, and a recursion from the far end to the
-near one gives every point's Shapley value at the price of a sort.
+coalition depends on its few nearest members, and a recursion from the farthest point to
+the nearest gives every point's Shapley value for the price of a sort.
 
 References:
   Jia et al., *Efficient task-specific data valuation for nearest neighbor algorithms*,
@@ -11,18 +11,24 @@ References:
   task-specific data valuation"*, 2023 (soft labels).
 """
 
-import functools
+import dataclasses
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Array, Bool, Float, Int, Num
 
-from jaxval._checks import check, finite, groups, positive, same_length
-from jaxval.coalitions.game import Game
+from jaxval import _checks
+from jaxval._checks import check, positive
+from jaxval.coalitions.game import Game, Rows
+from jaxval.execution.memory import rows_that_fit
 from jaxval.execution.precision import double, float64, in_double
+from jaxval.games import knn_closed_forms
+from jaxval.kernels import pairwise
+from jaxval.types import AnyArray
 
 __all__ = [
     "knn",
@@ -33,10 +39,18 @@ __all__ = [
 ]
 
 Kind = Literal["classification", "soft", "regression"]
-Distances = Float[Array, "v n"] | Float[np.ndarray, "v n"]
 
 
 class _Neighbours(NamedTuple):
+    """Training rows sorted by their distance to each validation row.
+
+    Attributes:
+      gains: Matches with the validation row's class, or targets.
+      y_valid: Targets of the validation rows; 0 for classes.
+      owner: Owner of each training row.
+      near: Whether each training row lies within the radius.
+    """
+
     gains: Float[Array, "v n"]
     y_valid: Float[Array, " v"]
     owner: Int[Array, "v n"]
@@ -44,62 +58,88 @@ class _Neighbours(NamedTuple):
 
 
 def pairwise_distances(
-    x_valid: Float[Array, "v ..."] | Float[np.ndarray, "v ..."],
-    x: Float[Array, "n ..."] | Float[np.ndarray, "n ..."],
+    x_valid: Num[AnyArray, "v ..."], x: Num[AnyArray, "n ..."]
 ) -> Float[np.ndarray, "v n"]:
     r"""Euclidean distances of every validation row to every training row.
 
     Any other dissimilarity does: under a tangent kernel $\Theta$ the squared distance
     is $\Theta_{ii} + \Theta_{jj} - 2\Theta_{ij}$.
+
+    Args:
+      x_valid: Validation inputs, one per row; flattened.
+      x: Training inputs, one per row, with the same features.
+
+    Returns:
+      Distances in the units of the inputs, near and far (`pairwise.distances`).
+
+    Raises:
+      ValueError: If there is no validation row, the widths differ, or a number is not
+        finite.
+
+    Example:
+      >>> pairwise_distances(np.array([[0.0]]), np.array([[3.0], [-1.0]])).tolist()
+      [[3.0, 1.0]]
     """
-    a, b = (np.asarray(z, np.float64).reshape(len(z), -1) for z in (x_valid, x))
-    a, b = a - b.mean(axis=0), b - b.mean(axis=0)
-    squares = (a**2).sum(1)[:, None] + (b**2).sum(1)[None, :] - 2 * a @ b.T
-    return np.sqrt(np.maximum(squares, 0))
+    check(len(x_valid) > 0, "x_valid is empty: there is no validation row to score by.")
+    return pairwise.distances(np.asarray(x_valid), np.asarray(x))
 
 
 def knn(
-    distances: Distances,
-    y: Num[Array, " n"] | Num[np.ndarray, " n"],
-    y_valid: Num[Array, " v"] | Num[np.ndarray, " v"],
-    owner: Int[Array, " n"] | Int[np.ndarray, " n"] | None = None,
+    distances: Float[AnyArray, "v n"],
+    y: Num[AnyArray, " n"],
+    y_valid: Num[AnyArray, " v"],
+    owner: Int[AnyArray, " n"] | None = None,
     *,
     k: int,
     kind: Kind = "classification",
 ) -> Game:
     r"""How well the $k$ nearest members of a coalition predict the validation rows.
 
-    - `"classification"`: $\frac1k \sum_{j \le \min(k, |S|)} 1[y_{(j)} = y]$;
-    - `"soft"`: the same over $\min(k, |S|)$, a true share of votes;
+    The mean over the validation rows of
+
+    - `"classification"`: $\frac1k \sum_{j \le \min(k, |S|)} 1[y_{(j)} = y]$, the share
+      of right votes among $k$;
+    - `"soft"`: the same over $\min(k, |S|)$, the share of right votes among those cast;
     - `"regression"`: $-(\frac1k \sum_j y_{(j)} - y)^2$.
 
-    Nobody scores what an empty sum gives: 0, 0 and $-y^2$.
+    A share of votes is not an accuracy: a row whose class wins by 3 votes of 5 scores
+    0.6. The empty coalition scores what an empty sum gives: 0, 0 and the mean of
+    $-y^2$. The game answers by validation row (`Game.rows`).
 
     Args:
-      distances: of validation rows (rows) to training rows (columns); ties go to the
-        earlier row.
-      y: classes or real numbers.
-      y_valid: likewise.
-      owner: who contributed each row; each row is a player when left out.
-      k: neighbours.
-      kind: which utility.
+      distances: Distances of validation rows (rows) to training rows (columns); ties go
+        to the earlier column.
+      y: Classes or real numbers of the training rows.
+      y_valid: Classes or real numbers of the validation rows.
+      owner: Owner of each training row; each row is a player when left out.
+      k: Neighbours that vote.
+      kind: Utility, one of the three above.
+
+    Returns:
+      A game in shares of votes, or in squared units of the targets.
+
+    Raises:
+      ValueError: If `k` is not a whole number, `kind` is none of the three, there are
+        no validation rows, or a distance or target is not finite.
 
     Example:
       >>> game = knn(np.array([[1.0, 2.0]]), np.array([0, 1]), np.array([1]), k=1)
       >>> game.powerset_scores().tolist()
       [0.0, 0.0, 1.0, 0.0]
+
+    References:
+      Jia et al., VLDB 2019 (classification and regression); Wang and Jia, 2023 (soft).
     """
-    check(k >= 1, f"k must be at least 1; got {k}.")
+    k = _check_settings(k, kind)
     owner = np.arange(len(y)) if owner is None else np.asarray(owner)
-    known = _sorted(distances, y, y_valid, owner, kind == "regression")
-    score = Partial(_score(k, kind), known)
-    return Game(groups("owner", owner), score, batch_size=_batch(known))
+    neighbours = _sorted(distances, y, y_valid, owner, kind == "regression")
+    return _game(owner, _RowScores(k, kind), neighbours)
 
 
 def knn_shapley(
-    distances: Distances,
-    y: Num[Array, " n"] | Num[np.ndarray, " n"],
-    y_valid: Num[Array, " v"] | Num[np.ndarray, " v"],
+    distances: Float[AnyArray, "v n"],
+    y: Num[AnyArray, " n"],
+    y_valid: Num[AnyArray, " v"],
     *,
     k: int,
     kind: Kind = "classification",
@@ -112,38 +152,80 @@ def knn_shapley(
     + \frac{m_{(i)} - m_{(i+1)}}{k} \frac{\min(k, i)}{i},$$
 
     with $m$ the matches. The other two have longer differences of the same kind: a
-    point's marginal depends on the others through how many of them are nearer.
+    point's marginal depends on the others through the number of them that are nearer.
 
     Args:
-      distances: see `knn`.
-      y: see `knn`.
-      y_valid: see `knn`.
-      k: neighbours.
-      kind: see `knn`.
+      distances: Distances of validation rows (rows) to training rows (columns); ties go
+        to the earlier column.
+      y: Classes or real numbers of the training rows.
+      y_valid: Classes or real numbers of the validation rows.
+      k: Neighbours that vote.
+      kind: Utility; see `knn`.
+
+    Returns:
+      One value per training row, in the units of the game.
+
+    Raises:
+      ValueError: As `knn`.
 
     Example:
       >>> knn_shapley(np.array([[1.0, 2.0]]), np.array([0, 1]), np.array([1]), k=1)
       array([-0.5,  0.5])
+
+    References:
+      Jia et al., VLDB 2019, theorem 1 (classification); Wang and Jia, 2023 (soft).
     """
-    check(k >= 1, f"k must be at least 1; got {k}.")
-    known = _sorted(distances, y, y_valid, np.arange(len(y)), kind == "regression")
+    k = _check_settings(k, kind)
+    points = np.arange(len(y))
+    neighbours = _sorted(distances, y, y_valid, points, kind == "regression")
     with double():
-        each = _SHAPLEY[kind](known.gains, known.y_valid, k)
-        return _scatter(each, known.owner, len(y))
+        closed_form = getattr(knn_closed_forms, kind)
+        each = closed_form(neighbours.gains, neighbours.y_valid, k)
+        return _mean_by_point(each, neighbours.owner, len(y))
+
+
+def _check_settings(k, kind):
+    _checks.one_of("kind", kind, get_args(Kind))
+    return _checks.whole_number("k", k)
+
+
+def _targets(name, values, regression):
+    values = np.asarray(values)
+    check(
+        values.ndim == 1,
+        f"{name} must hold one target per row; got shape {values.shape}. Give class "
+        "numbers or real numbers as a vector.",
+    )
+    check(
+        not regression or np.issubdtype(values.dtype, np.number),
+        f"{name} must be real numbers for regression; got {values.dtype}.",
+    )
+    _checks.finite(name, values)
+    return values
 
 
 def _sorted(distances, y, y_valid, owner, regression, radius=np.inf):
     distances = np.asarray(distances, np.float64)
-    same_length(y=y, owner=owner)
+    y, y_valid = (
+        _targets(name, values, regression)
+        for name, values in (("y", y), ("y_valid", y_valid))
+    )
+    _checks.same_length(y=y, owner=owner)
+    check(len(y) > 0, "y is empty: there are no training rows to value.")
+    check(len(y_valid) > 0, "y_valid is empty: there is no validation row to score by.")
+    check(
+        (y.dtype.kind in "US") == (y_valid.dtype.kind in "US"),
+        f"y and y_valid must hold the same kind of classes; got {y.dtype} and "
+        f"{y_valid.dtype}, which never match.",
+    )
     check(
         distances.shape == (len(y_valid), len(y)),
         f"distances must be (validation rows, training rows) = "
         f"{(len(y_valid), len(y))}; got {distances.shape}.",
     )
-    finite("distances", distances)
-    order = np.argsort(distances, axis=1, kind="stable")
-    targets = np.asarray(y)[order]
-    y_valid = np.asarray(y_valid)
+    _checks.finite("distances", distances)
+    order = np.argsort(distances, axis=1, kind="stable")  # (v, n), nearest first
+    targets = y[order]
     gains = targets if regression else targets == y_valid[:, None]
     return _Neighbours(
         float64(gains),
@@ -153,145 +235,125 @@ def _sorted(distances, y, y_valid, owner, regression, radius=np.inf):
     )
 
 
-def _batch(known):
-    return max(1, 2**26 // (8 * known.gains.size))
+def _game(owner, row_scores, carried):
+    """The game that is the mean of `row_scores(carried, mask)` over validation rows."""
+    neighbours = carried if isinstance(carried, _Neighbours) else carried[0]
+    each = Partial(_EachCoalition(row_scores), carried)
+    return Game(
+        _checks.groups("owner", owner),
+        Partial(_MeanOfRows(row_scores), carried),
+        batch_size=rows_that_fit(8 * neighbours.gains.size),
+        rows=Rows(len(neighbours.gains), each),
+    )
 
 
-@functools.cache
-def _score(k: int, kind: Kind) -> Callable[..., Array]:
-    @in_double
-    def score(known, mask):
-        inside = mask[known.owner].astype(jnp.float64)
+@dataclasses.dataclass(frozen=True)
+class _RowScores:
+    """The score of each validation row under one coalition."""
+
+    k: int
+    kind: Kind
+
+    def __call__(self, neighbours, mask):
+        inside = mask[neighbours.owner].astype(jnp.float64)  # (v, n)
+        # A member votes if at most k members are as near as itself.
         place = jnp.cumsum(inside, axis=1)
-        chosen = inside * (place <= k)
-        total = jnp.sum(chosen * known.gains, axis=1)
-        if kind == "regression":
-            return -jnp.mean((total / k - known.y_valid) ** 2)
-        if kind == "soft":
-            return jnp.mean(total / jnp.maximum(jnp.sum(chosen, axis=1), 1.0))
-        return jnp.mean(total / k)
-
-    return score
+        chosen = inside * (place <= self.k)
+        total = jnp.sum(chosen * neighbours.gains, axis=1)  # (v,)
+        if self.kind == "regression":
+            return -((total / self.k - neighbours.y_valid) ** 2)
+        if self.kind == "soft":
+            return total / jnp.maximum(jnp.sum(chosen, axis=1), 1.0)
+        return total / self.k
 
 
-def _scatter(each, owner, n):
+@dataclasses.dataclass(frozen=True)
+class _MeanOfRows:
+    row_scores: Callable[..., Any]
+
+    def __call__(self, carried, mask):
+        with double():
+            return jnp.mean(self.row_scores(carried, mask))
+
+
+@dataclasses.dataclass(frozen=True)
+class _EachCoalition:
+    row_scores: Callable[..., Any]
+
+    def __call__(self, carried, masks):
+        with double():
+            one = lambda mask: self.row_scores(carried, mask)
+            return jax.vmap(one)(jnp.asarray(masks))
+
+
+def _mean_by_point(each, owner, n):
+    """Values `(v, n)` in sorted order to the mean over rows of each point's own."""
     values = np.zeros(n)
     np.add.at(values, np.asarray(owner), np.asarray(each))
     return values / len(each)
 
 
-# In all three, exchanging neighbours i and i + 1 of the sorted list changes the utility
-# only of coalitions with fewer than k members nearer than both. Let every other point
-# join with probability U, U uniform on (0, 1): this is the Shapley weighting, and under
-# it the number of members among m given points is uniform on 0..m.
-
-
-def _classification(match, _, k):
-    n = match.shape[1]
-    place = jnp.arange(1, n)
-    steps = (match[:, :-1] - match[:, 1:]) / k * (jnp.minimum(k, place) / place)[None]
-    return _from_the_far_end(steps, match[:, -1] * min(k, n) / (n * k))
-
-
-def _soft(match, _, k):
-    n = match.shape[1]
-    if n == 1:
-        return match
-    place, few = jnp.arange(1, n), min(k, n - 1)
-    crowded = (jnp.minimum(k, place) / place * (n - 1) - few) / k
-    weight = (_harmonic(few) + crowded) / (n - 1)
-    steps = (match[:, :-1] - match[:, 1:]) * weight[None]
-    own, others = match[:, -1], jnp.mean(match[:, :-1], axis=1)
-    last = (own + (own - others) * (_harmonic(min(k, n)) - 1.0)) / n
-    return _from_the_far_end(steps, last)
-
-
-def _regression(target, y, k):
-    n = target.shape[1]
-    i = jnp.arange(1, n)
-    chance = jnp.minimum(k, i) / i
-    nearer, farther = _pair_weights(i, k), _far_weights(n, k)
-    before = jnp.cumsum(target, axis=1)[:, :-1] - target[:, :-1]
-    beyond = jnp.cumsum((target * farther[None])[:, ::-1], axis=1)[:, ::-1]
-    beyond = jnp.pad(beyond[:, 2:], ((0, 0), (0, 1)))
-    mine, next_ = target[:, :-1], target[:, 1:]
-    inner = (mine + next_) / k * chance[None] - 2.0 * y[:, None] * chance[None]
-    inner += 2.0 / k * (before * nearer[None] + beyond)
-    last, j = target[:, -1], min(k, n) - 1
-    company = jnp.sum(target[:, :-1], axis=1) / max(n - 1, 1) * j * (j + 1) / (2 * n)
-    alone = (last / k - 2.0 * y) * min(k, n) / n
-    return _from_the_far_end(
-        -(mine - next_) / k * inner, -last / k * (alone + 2.0 / k * company)
-    )
-
-
-def _pair_weights(i, k):
-    """Chance that a given point nearer than i is a member, with under k such."""
-    j = jnp.minimum(k, i) - 1
-    return j * (j + 1) / jnp.maximum(2 * i * (i - 1), 1)
-
-
-def _far_weights(n, k):
-    """Chance that the l-th point is among the k - 1 nearest of the other members."""
-    l = jnp.arange(1, n + 1)
-    j = jnp.maximum(jnp.minimum(k - 1, l - 2), 0)
-    return j * (j + 1) / jnp.maximum(2 * (l - 2) * (l - 1), 1)
-
-
-_SHAPLEY = {"classification": _classification, "soft": _soft, "regression": _regression}
-
-
-def _harmonic(m):
-    return jnp.sum(1.0 / jnp.arange(1, m + 1))
-
-
-def _from_the_far_end(steps, last):
-    steps = jnp.concatenate([steps, last[:, None]], axis=1)
-    return jnp.cumsum(steps[:, ::-1], axis=1)[:, ::-1]
-
-
 def threshold_knn(
-    distances: Distances,
-    y: Num[Array, " n"] | Num[np.ndarray, " n"],
-    y_valid: Num[Array, " v"] | Num[np.ndarray, " v"],
-    owner: Int[Array, " n"] | Int[np.ndarray, " n"] | None = None,
+    distances: Float[AnyArray, "v n"],
+    y: Num[AnyArray, " n"],
+    y_valid: Num[AnyArray, " v"],
+    owner: Int[AnyArray, " n"] | None = None,
     *,
     radius: float,
-    empty: float = 0.0,
+    empty_score: float = 0.0,
 ) -> Game:
     r"""The share of right votes among a coalition's members within a radius.
 
+    The mean over the validation rows; a share of votes, not an accuracy. The game
+    answers by validation row (`Game.rows`).
+
     Args:
-      distances: see `knn`.
-      y: classes.
-      y_valid: classes.
-      owner: who contributed each row; each row is a player when left out.
-      radius: neighbours are those at this distance or less.
-      empty: the score of a validation row without a neighbour, such as 1/classes.
+      distances: Distances of validation rows (rows) to training rows (columns).
+      y: Classes of the training rows.
+      y_valid: Classes of the validation rows.
+      owner: Owner of each training row; each row is a player when left out.
+      radius: Largest distance of a neighbour, in the units of the distances.
+      empty_score: Score of a validation row without a neighbour, such as 1/classes.
+
+    Returns:
+      A game in shares of votes.
+
+    Raises:
+      ValueError: If the radius is not positive, there are no validation rows, or a
+        distance or target is not finite.
+
+    Example:
+      >>> distances = np.array([[1.0, 2.0, 9.0]])
+      >>> y, y_valid = np.array([0, 1, 1]), np.array([1])
+      >>> game = threshold_knn(distances, y, y_valid, radius=3.0)
+      >>> float(game.score(jnp.array([True, True, True])))
+      0.5
+
+    References:
+      Wang, Zhu and Jia, *Threshold KNN-Shapley*, NeurIPS 2023.
     """
     positive("radius", radius)
     owner = np.arange(len(y)) if owner is None else np.asarray(owner)
-    known = _sorted(distances, y, y_valid, owner, False, radius)
-    score = Partial(_threshold_score, (known, float64(empty)))
-    return Game(groups("owner", owner), score, batch_size=_batch(known))
+    neighbours = _sorted(distances, y, y_valid, owner, False, radius)
+    return _game(owner, _threshold_scores, (neighbours, float64(empty_score)))
 
 
 @in_double
-def _threshold_score(parts, mask):
-    known, empty = parts
-    votes = (mask[known.owner] & known.near).astype(jnp.float64)
+def _threshold_scores(carried, mask):
+    neighbours, empty_score = carried
+    votes = (mask[neighbours.owner] & neighbours.near).astype(jnp.float64)  # (v, n)
     count = jnp.sum(votes, axis=1)
-    share = jnp.sum(votes * known.gains, axis=1) / jnp.maximum(count, 1.0)
-    return jnp.mean(jnp.where(count > 0, share, empty))
+    share = jnp.sum(votes * neighbours.gains, axis=1) / jnp.maximum(count, 1.0)
+    return jnp.where(count > 0, share, empty_score)
 
 
 def threshold_knn_shapley(
-    distances: Distances,
-    y: Num[Array, " n"] | Num[np.ndarray, " n"],
-    y_valid: Num[Array, " v"] | Num[np.ndarray, " v"],
+    distances: Float[AnyArray, "v n"],
+    y: Num[AnyArray, " n"],
+    y_valid: Num[AnyArray, " v"],
     *,
     radius: float,
-    empty: float = 0.0,
+    empty_score: float = 0.0,
 ) -> Float[np.ndarray, " n"]:
     r"""Exact Shapley values of the points in the game `threshold_knn`.
 
@@ -302,23 +364,33 @@ def threshold_knn_shapley(
     + (g_i - \bar g_{-i})(h_m - 1)\bigr).$$
 
     Args:
-      distances: see `knn`.
-      y: classes.
-      y_valid: classes.
-      radius: neighbours are those at this distance or less.
-      empty: the score of a validation row without a neighbour.
+      distances: Distances of validation rows (rows) to training rows (columns).
+      y: Classes of the training rows.
+      y_valid: Classes of the validation rows.
+      radius: Largest distance of a neighbour, in the units of the distances.
+      empty_score: Score $v_\emptyset$ of a validation row without a neighbour.
+
+    Returns:
+      One value per training row, in shares of votes.
+
+    Raises:
+      ValueError: As `threshold_knn`.
 
     Example:
       >>> far = np.array([[1.0, 2.0, 9.0]])
       >>> threshold_knn_shapley(far, np.array([0, 1, 1]), np.array([1]), radius=3.0)
       array([-0.25,  0.75,  0.  ])
+
+    References:
+      Wang, Zhu and Jia, *Threshold KNN-Shapley*, NeurIPS 2023, for the game; the closed
+      form is derived from it.
     """
     positive("radius", radius)
-    known = _sorted(distances, y, y_valid, np.arange(len(y)), False, radius)
-    near, match = np.asarray(known.near, float), np.asarray(known.gains)
-    count = np.maximum(near.sum(axis=1, keepdims=True), 1)
+    neighbours = _sorted(distances, y, y_valid, np.arange(len(y)), False, radius)
+    near, match = np.asarray(neighbours.near, float), np.asarray(neighbours.gains)
+    count = np.maximum(near.sum(axis=1, keepdims=True), 1)  # (v, 1)
     others = (near * match).sum(axis=1, keepdims=True) - match
-    others = others / np.maximum(count - 1, 1)
+    others = others / np.maximum(count - 1, 1)  # (v, n)
     harmonic = np.cumsum(1.0 / np.arange(1, len(y) + 1))[count.astype(int) - 1]
-    each = near / count * (match - empty + (match - others) * (harmonic - 1.0))
-    return _scatter(each, known.owner, len(y))
+    gain = match - empty_score + (match - others) * (harmonic - 1.0)
+    return _mean_by_point(near / count * gain, neighbours.owner, len(y))

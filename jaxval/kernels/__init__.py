@@ -3,6 +3,7 @@
 from jaxval.kernels import (
     approximations,
     gradient_engine,
+    layers,
     mmd,
     neural_tangents,
     pairwise,
@@ -14,6 +15,7 @@ from jaxval.kernels import (
 __all__ = [
     "approximations",
     "gradient_engine",
+    "layers",
     "mmd",
     "neural_tangents",
     "pairwise",

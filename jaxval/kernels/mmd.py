@@ -9,72 +9,72 @@ is made of means of kernel values, so for $K$ owners of parts of $S$ the $K^2 + 
 in `KernelSums` give it for all $2^K$ coalitions (identity E). *Biased* (the
 V-statistic) takes the means with their diagonal: never negative, but about
 $(1 - \overline{k})(1/m + 1/n)$ too large, which makes a tiny sample look far away.
-*Unbiased* leaves the diagonal out and can be negative.
+*Unbiased* leaves the diagonal out and can be negative. What single rows of the target
+add to it is in `kernels.mmd_rows`.
+
+References:
+  Gretton et al., *A kernel two-sample test*, JMLR 2012.
 """
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import Partial
 from jaxtyping import Array, Bool, Float, Int, Num
 
 from jaxval._checks import check, finite, groups, positive, same_length
-from jaxval.execution.parallel import batched_map
+from jaxval.execution.memory import rows_that_fit
+from jaxval.execution.options import Execution
 from jaxval.execution.precision import double, float64, in_double
+from jaxval.kernels.pairwise import (
+    RbfMixture,
+    mixture_of_squares,
+    squared_distances,
+)
+from jaxval.types import AnyArray
 
 __all__ = [
     "DegenerateKernelWarning",
     "KernelSums",
-    "RbfMixture",
     "coalition_mmd",
     "kernel_sums",
-    "median_distance",
     "mmd",
-    "rbf",
+    "mmd_from_totals",
     "rbf_ladder",
 ]
 
 LADDER = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Bandwidths of the default multi-kernel, in median distances."""
 
-Sample = Num[Array, "n ..."] | Num[np.ndarray, "n ..."]
-Target = Num[Array, "m ..."] | Num[np.ndarray, "m ..."]
+_LARGEST = 1e150
+"""Entries beyond this have no squares in float64."""
+
+_HARMLESS = 1e-10
+"""An error of a squared distance, in squares of the least bandwidth, that the kernel
+does not show: it changes a kernel value by at most half as much."""
 
 
 class DegenerateKernelWarning(UserWarning):
     """Every pair of different rows looks equally similar to the kernel.
 
     The discrepancy then knows the sizes of the samples and nothing else: choose the
-    bandwidths from the data (`rbf_ladder(median_distance(x, valid))`).
+    bandwidths from the data (`rbf_ladder(pairwise.median_distance(x, valid))`).
     """
-
-
-class RbfMixture(NamedTuple):
-    r"""$k(x, x') = \sum_j w_j \exp(-\lVert x - x' \rVert^2 / 2\sigma_j^2)$.
-
-    Attributes:
-      bandwidths: $\sigma_j$, in the units of the inputs.
-      weights: $w_j$; they sum to 1 for a mean of kernels.
-    """
-
-    bandwidths: Float[Array, " kernels"]
-    weights: Float[Array, " kernels"]
 
 
 class KernelSums(NamedTuple):
     """All that the MMD of any coalition needs to know.
 
     Attributes:
-      between: sums of the kernel over the rows of each pair of owners.
-      to_valid: sums over the rows of each owner and those of the target sample.
-      within_valid: sum over all pairs of the target sample.
-      diagonal: the kernel of a point with itself.
-      sizes: rows of each owner.
-      num_valid: rows of the target sample.
+      between: Sums of the kernel over the rows of each pair of owners.
+      to_valid: Sums over the rows of each owner and those of the target sample.
+      within_valid: Sum over all pairs of the target sample.
+      diagonal: Kernel of a point with itself.
+      sizes: Rows of each owner.
+      num_valid: Rows of the target sample.
     """
 
     between: Float[Array, "owners owners"]
@@ -85,19 +85,22 @@ class KernelSums(NamedTuple):
     num_valid: Float[Array, ""]
 
 
-def rbf(bandwidth: float) -> RbfMixture:
-    """One Gaussian kernel; the released code of DAVINZ takes `rbf(5.0)`."""
-    return rbf_ladder(bandwidth, (1.0,))
-
-
 def rbf_ladder(
     bandwidth: float, factors: Sequence[float] = LADDER, *, average: bool = True
 ) -> RbfMixture:
     """Gaussian kernels at multiples of a bandwidth, as a mean or as a sum.
 
+    Args:
+      bandwidth: Unit of the bandwidths, such as `pairwise.median_distance(x, valid)`.
+      factors: Multiples of it, one per kernel.
+      average: Whether to take the mean of the kernels rather than their sum.
+
+    Raises:
+      ValueError: If there is no factor, or a number is not positive.
+
     Example:
-      >>> rbf_ladder(2.0, (0.5, 1.0)).bandwidths.tolist()
-      [1.0, 2.0]
+      >>> rbf_ladder(2.0, (0.5, 1.0)).bandwidths
+      (1.0, 2.0)
     """
     positive("bandwidth", bandwidth)
     check(len(factors) > 0, "factors is empty: a kernel needs at least one bandwidth.")
@@ -105,42 +108,14 @@ def rbf_ladder(
         positive("factors", factor)
     weight = 1.0 / len(factors) if average else 1.0
     return RbfMixture(
-        float64(bandwidth * np.asarray(factors, float)),
-        float64(np.full(len(factors), weight)),
+        tuple(float(bandwidth * factor) for factor in factors),
+        (weight,) * len(factors),
     )
-
-
-def median_distance(x: Sample, valid: Target, *, max_rows: int = 1000) -> float:
-    """The median distance between different rows of both samples together.
-
-    At most `max_rows` rows of each are used, spread evenly over it, so the answer is
-    the same every time. Where over half the pairs coincide, the median of the others.
-
-    Raises:
-      ValueError: if all those rows are the same.
-
-    Example:
-      >>> median_distance(np.array([[0.0], [1.0]]), np.array([[3.0]]))
-      2.0
-    """
-    pooled = np.concatenate([_spread(x, max_rows), _spread(valid, max_rows)])
-    pooled = pooled - pooled.mean(axis=0)
-    norms = np.sum(pooled**2, axis=1)
-    squares = norms[:, None] + norms[None, :] - 2 * pooled @ pooled.T
-    squares = squares[np.triu_indices(len(pooled), 1)]
-    apart = squares[squares > 1e-12 * max(norms.max(), np.finfo(float).tiny)]
-    check(
-        apart.size > 0,
-        "x and valid hold one row repeated: there is no distance to choose a "
-        "bandwidth by. Give a bandwidth, or check the inputs.",
-    )
-    median = np.median(np.sqrt(np.maximum(squares, 0)))
-    return float(median if median**2 >= apart.min() else np.median(np.sqrt(apart)))
 
 
 def mmd(
-    x: Sample,
-    valid: Target,
+    x: Num[AnyArray, "n ..."],
+    valid: Num[AnyArray, "m ..."],
     kernel: RbfMixture,
     *,
     unbiased: bool = False,
@@ -149,100 +124,121 @@ def mmd(
     r"""MMD of two samples.
 
     Args:
-      x: one sample, a row each; flattened.
-      valid: the other, of the same width.
-      kernel: see `rbf_ladder`.
-      unbiased: leave the diagonal out of the means.
-      root: $\mathrm{MMD}$ rather than its square; 0 where an unbiased square is
-        negative, so prefer the square for unbiased estimates.
+      x: Rows of one sample; flattened.
+      valid: Rows of the other, of the same width.
+      kernel: Kernel of two rows; see `rbf_ladder` and `pairwise.rbf`.
+      unbiased: Whether to leave the diagonal out of the means.
+      root: Whether to return $\mathrm{MMD}$ rather than its square; 0 where an unbiased
+        square is negative, so prefer the square for unbiased estimates.
+
+    Returns:
+      The discrepancy, in the units of the kernel (of its root where `root`).
+
+    Raises:
+      ValueError: As `kernel_sums`.
 
     Example:
+      >>> from jaxval.kernels.pairwise import rbf
       >>> round(mmd(np.zeros((2, 1)), np.ones((3, 1)), rbf(1.0), root=False), 6)
       0.786939
     """
     sums = kernel_sums(x, np.zeros(len(x), int), valid, kernel)
-    everybody = jnp.ones(1, bool)
-    return float(coalition_mmd(sums, everybody, unbiased=unbiased, root=root))
+    grand = jnp.ones(1, bool)
+    return float(coalition_mmd(sums, grand, unbiased=unbiased, root=root))
 
 
 def kernel_sums(
-    x: Sample,
-    owner: Int[Array, " n"] | Int[np.ndarray, " n"],
-    valid: Target,
+    x: Num[AnyArray, "n ..."],
+    owner: Int[AnyArray, " n"],
+    valid: Num[AnyArray, "m ..."],
     kernel: RbfMixture,
     *,
-    block_rows: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    execution: Execution = Execution(),  # noqa: B008
 ) -> KernelSums:
     """Sums of a kernel over the rows of each pair of owners, in blocks of rows.
 
-    In float64 on centred inputs, as squared distances come from a matrix product.
+    In float64, from `pairwise.squared_distances`.
 
     Args:
-      x: inputs (pixels or features), flattened.
-      owner: who contributed each row.
-      valid: the target sample.
-      kernel: see `rbf_ladder`.
-      block_rows: rows of the kernel matrix at once; chosen to take about 64 MB.
-      progress: called with (rows done, rows in all).
+      x: Inputs (pixels or features), one per row; flattened.
+      owner: Owner of each row.
+      valid: Rows of the target sample.
+      kernel: Kernel of two rows; see `rbf_ladder`.
+      execution: Rows of the kernel matrix at once (as many as fit `memory` when
+        `None`), and the progress of rows.
 
     Raises:
-      ValueError: if a sample is empty, holds NaN, or the widths differ.
+      ValueError: If a sample is empty, holds NaN or entries of 1e150 and more, or the
+        widths differ.
 
     Warns:
-      DegenerateKernelWarning: if different rows have similarity 0 or 1.
+      DegenerateKernelWarning: If different rows have similarity 0 or 1.
 
     Example:
+      >>> from jaxval.kernels.pairwise import rbf
       >>> x, owner = np.array([[0.0], [1.0]]), np.array([0, 1])
       >>> sums = kernel_sums(x, owner, np.array([[1.0]]), rbf(1.0))
       >>> sums.between.round(3).tolist(), sums.to_valid.round(3).tolist()
       ([[1.0, 0.607], [0.607, 1.0]], [0.607, 1.0])
     """
+    sums, _ = sums_and_rows(x, owner, valid, kernel, execution)
+    return sums
+
+
+def sums_and_rows(
+    x, owner, valid, kernel, execution
+) -> tuple[KernelSums, Float[Array, "rows owners"]]:
+    """`kernel_sums`, and the sums of each row of the target over the rows of owners."""
     same_length(x=x, owner=owner)
     count = groups("owner", owner)
-    pooled = _pool(x, valid)
+    pooled = pool(x, valid)
+    n = len(pooled) - len(valid)
     label = np.r_[np.asarray(owner), np.full(len(valid), count)]
-    block_rows = block_rows or max(1, 2**23 // len(pooled))
     with double():
-        pooled, label = float64(pooled), jnp.asarray(label, jnp.int32)
-        parts = (pooled, label, jnp.zeros(count + 1), kernel)
-        rows = batched_map(
-            Partial(_row_sums, parts),
-            pooled,
-            chunk_size=block_rows,
-            progress=progress,
-        )
+        label = jnp.asarray(label, jnp.int32)
+        rows = _sums_by_label(pooled, label, count + 1, kernel, execution)
         table = jax.ops.segment_sum(rows, label, count + 1)
         sums = KernelSums(
             (table[:count, :count] + table[:count, :count].T) / 2,
             table[:count, count],
             table[count, count],
-            jnp.sum(kernel.weights),
+            jnp.sum(float64(kernel.weights)),
             float64(np.bincount(np.asarray(owner))),
             float64(len(valid)),
         )
+        by_row = rows[n:, :count]
     _warn_if_degenerate(sums)
-    return sums
+    return sums, by_row
 
 
 @in_double
 def coalition_mmd(
     sums: KernelSums,
-    mask: Bool[Array, " owners"],
+    mask: Bool[AnyArray, " owners"],
     *,
     unbiased: bool = False,
     root: bool = True,
 ) -> Float[Array, ""]:
     r"""MMD of the rows of a coalition to the target sample (identity E).
 
-    NaN for the empty coalition. Unbiased, a coalition or target of one row has no
-    pair of different rows: that mean is taken to be $k(x, x)$, its largest value.
+    Unbiased, a coalition or target of one row has no pair of different rows: that mean
+    is taken to be $k(x, x)$, its largest value.
 
     Args:
-      sums: see `kernel_sums`.
-      mask: the coalition.
-      unbiased: leave the diagonal out of the means.
-      root: of the square; 0 where an unbiased square is negative.
+      sums: Sums over owners; see `kernel_sums`.
+      mask: Coalition of owners.
+      unbiased: Whether to leave the diagonal out of the means.
+      root: Whether to take the root; 0 where an unbiased square is negative.
+
+    Returns:
+      The discrepancy; NaN for the empty coalition, which has no rows.
+
+    Example:
+      >>> from jaxval.kernels.pairwise import rbf
+      >>> x, owner = np.array([[0.0], [1.0]]), np.array([0, 1])
+      >>> sums = kernel_sums(x, owner, np.array([[1.0]]), rbf(1.0))
+      >>> float(coalition_mmd(sums, jnp.array([False, True])))
+      0.0
     """
     inside = mask.astype(jnp.float64)
     quadratic = inside @ sums.between @ inside
@@ -252,73 +248,124 @@ def coalition_mmd(
 
 
 @in_double
-def mmd_from_totals(sums, within, across, size, unbiased, root):
-    """MMD from a coalition's own kernel sum, its sum to the target, and its size."""
-    mean_s = _mean(within, size, sums.diagonal, unbiased)
-    mean_t = _mean(sums.within_valid, sums.num_valid, sums.diagonal, unbiased)
+def mmd_from_totals(
+    sums: KernelSums,
+    within: Float[Array, "..."],
+    across: Float[Array, "..."],
+    size: Float[Array, "..."],
+    unbiased: bool,
+    root: bool,
+) -> Float[Array, "..."]:
+    """MMD from a coalition's own kernel sum, its sum to the target, and its size.
+
+    Args:
+      sums: Sums over owners, of which those of the target are used.
+      within: Kernel sum over the pairs of each coalition's rows.
+      across: Kernel sum over each coalition's rows and those of the target.
+      size: Rows of each coalition.
+      unbiased: Whether to leave the diagonal out of the means.
+      root: Whether to take the root.
+
+    Example:
+      >>> from jaxval.kernels.pairwise import rbf
+      >>> one = np.zeros((1, 1))
+      >>> sums = kernel_sums(one, np.array([0]), np.array([[1.0]]), rbf(1.0))
+      >>> totals = sums.between[0, 0], sums.to_valid[0], sums.sizes[0]
+      >>> round(float(mmd_from_totals(sums, *totals, False, False)), 6)
+      0.786939
+    """
+    mean_s = mean_over_pairs(within, size, sums.diagonal, unbiased)
+    mean_t = mean_over_pairs(sums.within_valid, sums.num_valid, sums.diagonal, unbiased)
     square = mean_s + mean_t - 2.0 * across / (size * sums.num_valid)
     square = square if unbiased else jnp.maximum(square, 0.0)
     return jnp.sqrt(jnp.maximum(square, 0.0)) if root else square
 
 
-def _mean(total, size, diagonal, unbiased):
+def mean_over_pairs(total, size, diagonal, unbiased):
+    """The mean of a kernel over the pairs of `size` rows, from its sum."""
     if not unbiased:
         return total / size**2
     pairs = jnp.where(size == 1, 1.0, size * (size - 1.0))
     return jnp.where(size == 1, diagonal, (total - size * diagonal) / pairs)
 
 
-def _row_sums(parts, row):
-    """One row's kernel, summed over the rows of each owner and of the target."""
-    pooled, label, slots, kernel = parts
-    products = jnp.matmul(pooled, row, precision=jax.lax.Precision.HIGHEST)
-    squares = jnp.sum(pooled**2, axis=1) + jnp.sum(row**2) - 2.0 * products
-    squares = jnp.maximum(squares, 0.0)
-    values = jnp.zeros_like(squares)
-    for s, w in zip(kernel.bandwidths, kernel.weights, strict=True):
-        values += w * jnp.exp(squares * (-0.5 / s**2))
-    count = slots.shape[0]
-    if count > 64:
-        return slots.at[label].add(values)
-    mine = label[:, None] == jnp.arange(count)[None, :]
-    return values @ mine.astype(values.dtype)
-
-
-def _pool(x, valid):
+def pool(
+    x: Num[AnyArray, "n ..."], valid: Num[AnyArray, "m ..."]
+) -> Float[np.ndarray, "rows d"]:
+    """The rows of both samples, flattened, in float64, one below the other."""
     x, valid = _flat("x", x), _flat("valid", valid)
     check(
         x.shape[1] == valid.shape[1],
         "x and valid must have the same width once flattened; got "
         f"{x.shape[1]} and {valid.shape[1]}.",
     )
-    pooled = np.concatenate([x, valid])
-    return pooled - pooled.mean(axis=0)
+    return np.concatenate([x, valid])
 
 
 def _flat(name, sample):
     sample = np.asarray(sample, np.float64)
     check(len(sample) > 0, f"{name} is empty: there is no distribution to compare.")
     finite(name, sample)
+    largest = np.abs(sample).max(initial=0)
+    check(
+        largest < _LARGEST,
+        f"{name} must hold numbers below {_LARGEST:.0e}, so that their squares are "
+        f"numbers too; the largest is {largest:.1e}. Scale the columns first.",
+    )
     return sample.reshape(len(sample), -1)
 
 
-def _spread(sample, max_rows):
-    sample = np.asarray(sample)
-    rows = np.unique(np.linspace(0, len(sample) - 1, max_rows).round().astype(int))
-    return _flat("x", sample[rows] if len(sample) > max_rows else sample)
+def _sums_by_label(pooled, label, count, kernel, execution):
+    """Sums of each row's kernel over the rows of each label: `(rows, labels)`."""
+    total = len(pooled)
+    step = execution.batch_size or rows_that_fit(8 * total, execution.memory)
+    step = min(step, total)
+    pooled = float64(pooled)
+    slots = jnp.zeros(count)
+    numbers = float64(kernel.bandwidths), float64(kernel.weights)
+    parts = []
+    for start in range(0, total, step):
+        stop = min(start + step, total)
+        # The last block is filled up with its first row, so that all compile once.
+        index = np.arange(start, start + step)
+        block = pooled[np.where(index < total, index, start)]
+        sums = _block_sums(block, pooled, label, slots, numbers)
+        parts.append(sums[: stop - start])
+        if execution.progress is not None:
+            jax.block_until_ready(parts[-1])
+            execution.progress(stop, total)
+    return jnp.concatenate(parts)
+
+
+@jax.jit
+def _block_sums(block, pooled, label, slots, numbers):
+    values = kernel_values(block, pooled, numbers)  # (block, rows)
+    if len(slots) > 64:
+        return jax.vmap(lambda row: slots.at[label].add(row))(values)
+    member = label[:, None] == jnp.arange(len(slots))[None, :]
+    return values @ member.astype(values.dtype)
+
+
+def kernel_values(left, right, numbers):
+    """The kernel of rows with rows, where `numbers` are its bandwidths and weights."""
+    bandwidths, weights = numbers
+    harmless = _HARMLESS * jnp.min(bandwidths) ** 2
+    squares = squared_distances(left, right, tolerance=harmless)
+    return mixture_of_squares(jnp.asarray(squares), bandwidths, weights)
 
 
 def _warn_if_degenerate(sums):
     between, to_valid, within, diagonal, sizes, num_valid = map(np.asarray, sums)
     rows = float(sizes.sum() + num_valid)
     total = float(between.sum() + 2.0 * to_valid.sum() + within)
+    # The mean over pairs of different rows, as a share of a row's kernel with itself.
     similarity = (total / float(diagonal) - rows) / max(rows * (rows - 1), 1)
     if not 1e-6 <= similarity <= 1 - 1e-6:
         side = "small" if similarity < 0.5 else "large"
         warnings.warn(
             f"the mean similarity of different rows is {similarity:.1e}: the kernel's "
             f"bandwidths are too {side} for these inputs, and the discrepancy knows "
-            "only the sizes. Use rbf_ladder(median_distance(x, valid)).",
+            "only the sizes. Use rbf_ladder(pairwise.median_distance(x, valid)).",
             DegenerateKernelWarning,
-            stacklevel=3,
+            stacklevel=4,
         )

@@ -1,4 +1,4 @@
-r"""Spectra of a Gram matrix, and whether the kernel or the regulariser speaks.
+r"""Spectra of a Gram matrix, and whether the kernel or the regulariser decides.
 
 The regulariser $\zeta$ is small only relative to the kernel: networks without batch
 norm have tangent kernels with diagonals from $10^{-4}$ down to $10^{-7}$, where
@@ -6,44 +6,37 @@ $\zeta = 10^{-4}$ is most of $\Theta + \zeta I$ and the score is nearly
 $\sqrt{\hat y^\top \hat y / \zeta m}$, whatever the data.
 """
 
+import dataclasses
 import warnings
-from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
-from jaxval._checks import check, finite, positive
+from jaxval._checks import check, finite, positive, symmetric
 from jaxval.execution.precision import double, float64
 from jaxval.linalg.regulariser import RegulariserWarning
+from jaxval.types import AnyArray
 
-__all__ = [
-    "Eigensystem",
-    "RegulariserWarning",
-    "Spectrum",
-    "eigensystem",
-    "quadratic_forms",
-    "spectrum",
-]
-
-Gram = Float[Array, "n n"] | Float[np.ndarray, "n n"]
+__all__ = ["RegulariserWarning", "Spectrum", "spectrum"]
 
 
-class Spectrum(NamedTuple):
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Spectrum:
     r"""What to know of $\Theta$ before believing a score at regulariser $\zeta$.
 
     Attributes:
-      eigenvalues: of $\Theta$, ascending.
-      smallest: $\lambda_{\min}(\Theta)$ (the paper's tables hold
+      eigenvalues: Eigenvalues of $\Theta$, ascending.
+      smallest: Least eigenvalue $\lambda_{\min}(\Theta)$ (the paper's tables hold
         $\lambda_{\min} + \zeta$); rounding may make it slightly negative.
-      largest: $\lambda_{\max}(\Theta)$.
-      mean: $\operatorname{tr}\Theta / N$, the mean eigenvalue and mean diagonal.
-      condition: of $\Theta + \zeta I$; infinite where that is singular.
-      zeta: the regulariser.
-      zeta_over_mean: $\zeta N / \operatorname{tr}\Theta$; the regulariser dominates
-        from 1 on.
-      effective_dimension: $\sum_j \lambda_j / (\lambda_j + \zeta)$, the directions in
-        which the kernel outweighs the regulariser.
+      largest: Largest eigenvalue $\lambda_{\max}(\Theta)$.
+      mean: Mean eigenvalue and mean diagonal, $\operatorname{tr}\Theta / N$.
+      condition: Condition number of $\Theta + \zeta I$; infinite where it is singular.
+      zeta: Regulariser $\zeta$.
+      zeta_over_mean: Ratio $\zeta N / \operatorname{tr}\Theta$; the regulariser
+        dominates from 1 on.
+      effective_dimension: Number of directions in which the kernel outweighs the
+        regulariser, $\sum_j \lambda_j / (\lambda_j + \zeta)$.
     """
 
     eigenvalues: Float[np.ndarray, " n"]
@@ -56,27 +49,21 @@ class Spectrum(NamedTuple):
     effective_dimension: float
 
 
-class Eigensystem(NamedTuple):
-    r"""$\Theta = U \operatorname{diag}(\lambda) U^\top$, in float64.
-
-    Attributes:
-      values: $\lambda$, ascending.
-      vectors: $U$, one eigenvector a column.
-    """
-
-    values: Float[Array, " n"]
-    vectors: Float[Array, "n n"]
-
-
-def spectrum(gram: Gram, *, zeta: float = 0.0) -> Spectrum:
+def spectrum(gram: Float[AnyArray, "n n"], *, zeta: float = 0.0) -> Spectrum:
     r"""Eigenvalues of a Gram matrix in float64, and what they say of $\zeta$.
 
+    Forms at many regularisers are `linalg.forms_for_regularisers`.
+
     Args:
-      gram: $\Theta$, without the regulariser.
-      zeta: the regulariser.
+      gram: Gram matrix $\Theta$, without the regulariser.
+      zeta: Regulariser $\zeta$, in the units of the kernel.
+
+    Raises:
+      ValueError: If the matrix is not symmetric or not finite, or its trace is not
+        positive.
 
     Warns:
-      RegulariserWarning: if $\zeta \ge \operatorname{tr}\Theta / N$.
+      RegulariserWarning: If $\zeta \ge \operatorname{tr}\Theta / N$.
 
     Example:
       >>> report = spectrum(np.diag([1.0, 3.0]), zeta=1.0)
@@ -87,6 +74,7 @@ def spectrum(gram: Gram, *, zeta: float = 0.0) -> Spectrum:
     """
     positive("zeta", zeta, zero=True)
     finite("gram", gram)
+    symmetric("gram", gram)
     with double():
         values = np.asarray(jnp.linalg.eigvalsh(float64(gram)))
     mean = float(np.mean(values))
@@ -102,58 +90,13 @@ def spectrum(gram: Gram, *, zeta: float = 0.0) -> Spectrum:
     low, high = values[0] + zeta, values[-1] + zeta
     weights = values / (values + zeta) if zeta > 0 else np.ones_like(values)
     return Spectrum(
-        values,
-        float(values[0]),
-        float(values[-1]),
-        mean,
-        float(high / low) if low > 0 else float("inf"),
-        float(zeta),
-        float(zeta / mean),
+        eigenvalues=values,
+        smallest=float(values[0]),
+        largest=float(values[-1]),
+        mean=mean,
+        condition=float(high / low) if low > 0 else float("inf"),
+        zeta=float(zeta),
+        zeta_over_mean=float(zeta / mean),
         # Eigenvalues that rounding made negative count as zero.
-        float(np.sum(np.clip(weights, 0.0, 1.0))),
+        effective_dimension=float(np.sum(np.clip(weights, 0.0, 1.0))),
     )
-
-
-def eigensystem(gram: Gram) -> Eigensystem:
-    """One eigendecomposition in float64, for `quadratic_forms` at every regulariser.
-
-    Example:
-      >>> eigensystem(np.diag([2.0, 1.0])).values.tolist()
-      [1.0, 2.0]
-    """
-    finite("gram", gram)
-    with double():
-        return Eigensystem(*jnp.linalg.eigh(float64(gram)))
-
-
-def quadratic_forms(
-    system: Eigensystem,
-    y: Float[Array, " n"] | Float[np.ndarray, " n"],
-    zetas: Float[Array, " m"] | Float[np.ndarray, " m"],
-) -> Float[np.ndarray, " m"]:
-    r"""$q = y^\top(\Theta + \zeta I)^{-1} y$ for every regulariser (identity C2).
-
-    $$q(\zeta) = \sum_j (u_j^\top y)^2 / (\lambda_j + \zeta)$$
-
-    Args:
-      system: from `eigensystem`; any number of targets share it.
-      y: residuals.
-      zetas: regularisers.
-
-    Raises:
-      ValueError: if a regulariser leaves the matrix singular.
-
-    Example:
-      >>> quadratic_forms(eigensystem(np.eye(2)), np.ones(2), np.array([0.0, 1.0]))
-      array([2., 1.])
-    """
-    zetas = np.asarray(zetas, np.float64)
-    values = np.asarray(system.values)
-    lowest = values[0] + zetas.min(initial=np.inf)
-    check(
-        bool(lowest > 0),
-        f"zetas must keep gram + zeta I positive definite; the smallest eigenvalue "
-        f"is {values[0]:.3g} and the smallest zeta {zetas.min(initial=np.inf):.3g}.",
-    )
-    energy = (np.asarray(system.vectors).T @ np.asarray(y, np.float64)) ** 2
-    return np.sum(energy[None, :] / (values[None, :] + zetas[:, None]), axis=1)

@@ -31,6 +31,12 @@ def additive_table(values: Float[Array, " players"]) -> Float[Array, " coalition
 
     The outer sum of the tables of the two halves of the players: one addition each.
 
+    Args:
+      values: Numbers $a_i$, one per player.
+
+    Returns:
+      One sum per coalition, in the order of `masks.powerset`.
+
     Example:
       >>> additive_table(jnp.array([1.0, 10.0])).tolist()
       [0.0, 1.0, 10.0, 11.0]
@@ -58,6 +64,12 @@ def pairwise_table(
     With the players in two halves, $B$ inside each is a small table and $B$ between
     them one matrix product: some $K$ operations a coalition instead of $K^2$.
 
+    Args:
+      matrix: Symmetric matrix $B$ of the players.
+
+    Returns:
+      One sum per coalition, in the order of `masks.powerset`.
+
     Example:
       >>> pairwise_table(jnp.ones((2, 2))).tolist()
       [0.0, 1.0, 1.0, 4.0]
@@ -77,25 +89,28 @@ def powerset_quadratic_forms(
     y: Targets,
     sizes: Sequence[int],
     *,
-    max_bytes: int = 2**28,
+    memory: int | None = None,
 ) -> Float[Array, " coalitions"]:
     r"""$q$ of every union of $K$ groups without ever refactorising (identity B2).
 
-    Deciding on the groups one by one, a node of the tree keeps the Schur complement of
-    the undecided rows given the chosen ones. A group that stays out is dropped; one
-    that joins adds $r_g^\top S_{gg}^{-1} r_g$ and is eliminated from the rest. All
-    nodes of a depth have one shape, so the lower levels are batches; the upper ones
-    are walked depth first within `max_bytes`. With groups of $m$ rows the whole costs
+    The groups are decided on one after the other. A node of the tree keeps the Schur
+    complement of the undecided rows given the chosen ones. A group that stays out is
+    dropped; one that joins adds $r_g^\top S_{gg}^{-1} r_g$ and is eliminated from the
+    rest. All nodes of a depth have one shape, so the lower levels are batches; upper
+    ones are walked depth first within `memory`. With groups of $m$ rows the whole costs
     about $6 m^3 2^K$ operations instead of $K^3 m^3 2^K / 24$.
 
     Args:
-      h: positive definite, its rows sorted by group.
-      y: targets, one column an output.
-      sizes: rows of each group, in order; put the largest first for speed.
-      max_bytes: about the memory a batch of nodes may take.
+      h: Positive definite matrix, its rows sorted by group.
+      y: Residuals, one per row, or one column per output (their forms are added up).
+      sizes: Rows of each group, in order; put the largest first for speed.
+      memory: Bytes that a batch of nodes may take, about; 256 MiB when `None`.
+
+    Returns:
+      One form per coalition of groups, in the order of `masks.powerset`.
 
     Raises:
-      ValueError: if the sizes don't add up to the rows of `h`.
+      ValueError: If the sizes don't add up to the rows of `h`.
 
     Example:
       >>> forms = powerset_quadratic_forms(0.5 * jnp.eye(3), jnp.ones(3), (2, 1))
@@ -109,15 +124,18 @@ def powerset_quadratic_forms(
         )
     y = y.astype(jnp.float64)
     node = (h.astype(jnp.float64), y[:, None] if y.ndim == 1 else y, jnp.zeros(()))
-    return _forms_below(node, tuple(sizes), max_bytes)
+    return _forms_below(node, tuple(sizes), memory or _BATCH_BYTES)
 
 
-def _forms_below(node, sizes, max_bytes):
+_BATCH_BYTES = 2**28
+
+
+def _forms_below(node, sizes, memory):
     if not sizes:
         return node[2][None]
     children = jax.tree.map(lambda *c: jnp.stack(c), *_children(node, sizes[0]))
-    below = functools.partial(_forms_below, sizes=sizes[1:], max_bytes=max_bytes)
-    fits = _batch_bytes(sizes) <= max_bytes
+    below = functools.partial(_forms_below, sizes=sizes[1:], memory=memory)
+    fits = _batch_bytes(sizes) <= memory
     tables = jax.vmap(below)(children) if fits else jax.lax.map(below, children)
     return tables.T.reshape(-1)
 
@@ -154,8 +172,11 @@ def powerset_statistic_forms(
     nothing is solved afterwards.
 
     Args:
-      statistics: of each owner.
-      zeta: the regulariser.
+      statistics: Statistics of each owner; see `additive_statistics`.
+      zeta: Regulariser $\zeta$.
+
+    Returns:
+      One form per coalition, in the order of `masks.powerset`.
 
     Example:
       >>> sums = Statistics(
@@ -171,7 +192,7 @@ def powerset_statistic_forms(
     count, width = statistics.squares.shape[:2]
     low = min(count, max(0, int(math.log2(_BATCH_ENTRIES / width**2))))
     rows = bordered.shape[1]
-    # Any corner that keeps the matrix positive definite does: it is never read.
+    # Any corner that keeps the matrix positive definite will do: it is never read.
     corner = 2.0 * jnp.sum(statistics.energy) + 1.0
     diagonal = jnp.where(jnp.arange(rows) < width, zeta, corner)
     table = _matrix_table(bordered[:low]) + jnp.diag(diagonal)[None]

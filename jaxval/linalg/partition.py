@@ -1,4 +1,4 @@
-r"""Every leave-one-out of a partition at hardly more than the price of one score.
+r"""Every leave-one-out of a partition for hardly more than the price of one score.
 
 `leave_groups_out` takes any groups, overlapping ones too. Owners partition the rows,
 and a partition allows much less work: order the owners by size, the largest first. With
@@ -23,17 +23,21 @@ import numpy as np
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float, Int
 
-from jaxval._checks import check, groups, positive, same_length
+from jaxval._checks import check, groups, positive, same_length, symmetric
 from jaxval.execution.precision import float64, in_double
 from jaxval.linalg.quadratic import Targets, cholesky, half_energies
+from jaxval.types import AnyArray
 
 __all__ = ["leave_owners_out", "leave_parts_out", "size_order"]
 
 
 def size_order(
-    owner: Int[Array, " n"] | Int[np.ndarray, " n"],
+    owner: Int[AnyArray, " n"],
 ) -> tuple[Int[np.ndarray, " n"], tuple[int, ...], Int[np.ndarray, " owners"]]:
-    """The rows sorted by owner, largest owner first: what `leave_parts_out` wants.
+    """The rows sorted by owner, largest owner first: what `leave_parts_out` needs.
+
+    Args:
+      owner: Owner, 0 to K-1, of each row.
 
     Returns:
       The rows in their new order, the owners' sizes in that order, and each owner's
@@ -60,9 +64,12 @@ def leave_parts_out(
     r"""$q(N)$ and $q(N \setminus g)$ of consecutive parts of the rows.
 
     Args:
-      h: positive definite; `gram` plus the regulariser.
-      y: residuals, one column an output.
-      sizes: rows of each part, in order (static); cheapest when the largest is first.
+      h: Positive definite matrix: Gram matrix plus regulariser.
+      y: Residuals, one per row, or one column per output (their forms are added up).
+      sizes: Rows of each part, in order (static); cheapest when the largest is first.
+
+    Raises:
+      ValueError: If the sizes don't add up to the rows of `h`.
 
     Example:
       >>> q, without = leave_parts_out(0.5 * jnp.eye(3), jnp.ones(3), (2, 1))
@@ -82,16 +89,16 @@ def leave_parts_out(
     spans = list(zip([0, *ends[:-1]], ends, strict=True))
     if not _direct_is_cheaper(n - first, first):
         return full, jnp.stack([full - _loss(factor, z, a, b) for a, b in spans])
-    # Nothing comes before the first part: what is left is a block of H itself.
+    # Nothing comes before the first part: without it there is a block of H itself.
     rest = jnp.sum(half_energies(cholesky(h[first:, first:]), y[first:]))
     losses = [_loss(factor, z, a, b) for a, b in spans[1:]]
     return full, jnp.stack([rest, *(full - loss for loss in losses)])
 
 
 def leave_owners_out(
-    gram: Float[Array, "n n"] | Float[np.ndarray, "n n"],
-    y: Targets | Float[np.ndarray, " n"] | Float[np.ndarray, "n outputs"],
-    owner: Int[Array, " n"] | Int[np.ndarray, " n"],
+    gram: Float[AnyArray, "n n"],
+    y: Float[AnyArray, " n"] | Float[AnyArray, "n outputs"],
+    owner: Int[AnyArray, " n"],
     zeta: float = 0.0,
 ) -> tuple[Float[np.ndarray, ""], Float[np.ndarray, " owners"]]:
     r"""$q(N)$ and $q(N \setminus i)$ of every owner, from one factorisation.
@@ -100,13 +107,17 @@ def leave_owners_out(
     not copied into that order.
 
     Args:
-      gram: $\Theta$, in single or double precision.
-      y: residuals, one column an output.
-      owner: the owner of each row.
-      zeta: regulariser.
+      gram: Gram matrix $\Theta$, in single or double precision.
+      y: Residuals, one per row, or one column per output (their forms are added up).
+      owner: Owner of each row.
+      zeta: Regulariser $\zeta$, in the units of the kernel.
+
+    Returns:
+      The form of all rows, and of all but each owner's, in float64.
 
     Raises:
-      ValueError: if $\Theta + \zeta I$ is not positive definite.
+      ValueError: If $\Theta$ is not symmetric, or $\Theta + \zeta I$ not positive
+        definite.
 
     Example:
       >>> gram, owner = np.eye(3), np.array([0, 1, 1])
@@ -116,6 +127,7 @@ def leave_owners_out(
     """
     same_length(gram=gram, y=y, owner=owner)
     positive("zeta", zeta, zero=True)
+    symmetric("gram", gram)
     rows, sizes, place = size_order(owner)
     moved = None if (rows == np.arange(rows.size)).all() else jnp.asarray(rows)
     full, without = _ordered(sizes, jnp.asarray(gram), float64(y), moved, float64(zeta))
@@ -141,6 +153,7 @@ def _loss(factor, z, start, stop):
     r"""$q(N) - q(N \setminus g)$ for the rows from `start` to `stop`."""
     if stop == z.shape[0]:
         return jnp.sum(z[start:] ** 2)
+    # v: (rows after, rows of the part), u: (rows of the part, outputs).
     v = solve_triangular(factor[stop:, stop:], factor[stop:, start:stop], lower=True)
     u = z[start:stop] - jnp.matmul(v.T, z[stop:], precision="highest")
     return jnp.sum(half_energies(cholesky(_square(v)), u))

@@ -6,8 +6,9 @@ import numpy as np
 from jax.scipy.linalg import cho_solve, solve_triangular
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxval._checks import groups
+from jaxval._checks import finite, groups, symmetric
 from jaxval.execution.precision import in_double
+from jaxval.types import AnyArray
 
 __all__ = [
     "check_positive_definite",
@@ -21,29 +22,47 @@ __all__ = [
 ]
 
 Targets = Float[Array, " n"] | Float[Array, "n outputs"]
+"""Residuals, one per row, or one column per output."""
 
 
 @in_double
 def cholesky(h: Float[Array, "n n"]) -> Float[Array, "n n"]:
-    """The lower factor in float64; NaN where `h` is not positive definite."""
+    r"""The lower factor $L$ of $H = LL^\top$ in float64.
+
+    Args:
+      h: Symmetric matrix, of which the lower triangle is read.
+
+    Returns:
+      The factor; NaN where `h` is not positive definite.
+
+    Example:
+      >>> cholesky(4.0 * jnp.eye(2)).tolist()
+      [[2.0, 0.0], [0.0, 2.0]]
+    """
     return jnp.linalg.cholesky(h.astype(jnp.float64), symmetrize_input=False)
 
 
 def check_positive_definite(
-    h: Float[Array, "n n"] | Float[np.ndarray, "n n"], name: str = "h"
+    h: Float[AnyArray, "n n"], name: str = "h"
 ) -> Float[Array, "n n"]:
     """The lower factor, or an error that says which regulariser would help.
 
     For concrete arrays only: inside a trace use `cholesky`, whose NaN says the same.
 
+    Args:
+      h: Gram matrix plus regulariser.
+      name: Name of the matrix in the message.
+
     Raises:
-      ValueError: if `h` is not positive definite; names its smallest eigenvalue and
-        what to add to the diagonal.
+      ValueError: If `h` is not finite, not symmetric, or not positive definite; the
+        message names its smallest eigenvalue and what to add to the diagonal.
 
     Example:
       >>> check_positive_definite(4.0 * jnp.eye(2)).tolist()
       [[2.0, 0.0], [0.0, 2.0]]
     """
+    finite(name, h)
+    symmetric(name, h)
     factor = cholesky(jnp.asarray(h))
     if bool(jnp.isfinite(factor).all()):
         return factor
@@ -60,6 +79,10 @@ def check_positive_definite(
 def quadratic_form(h: Float[Array, "n n"], y: Targets) -> Float[Array, ""]:
     r"""$q(N) = y^\top H^{-1} y$.
 
+    Args:
+      h: Positive definite matrix.
+      y: Residuals, one per row, or one column per output (their forms are added up).
+
     Example:
       >>> round(float(quadratic_form(2.0 * jnp.eye(2), jnp.ones(2))), 12)
       1.0
@@ -73,6 +96,10 @@ def prefix_quadratic_forms(h: Float[Array, "n n"], y: Targets) -> Float[Array, "
 
     With $H = LL^\top$ the first rows of $L$ factorise the leading blocks of $H$, so
     $q(\{1..m\}) = \sum_{j \le m} (L^{-1} y)_j^2$ (identity B).
+
+    Args:
+      h: Positive definite matrix.
+      y: Residuals, one per row, or one column per output (their forms are added up).
 
     Example:
       >>> prefix_quadratic_forms(0.5 * jnp.eye(3), jnp.ones(3)).round(9).tolist()
@@ -95,7 +122,17 @@ def masked_solve(
     r"""$H_{SS}^{-1} y_S$ in the rows $S$ that are present, 0 in the others.
 
     An absent row becomes an isolated unit row with a zero target, so every coalition
-    solves a system of the same shape and the others don't notice it.
+    solves a system of the same shape and the other rows keep their solution.
+
+    Args:
+      h: Positive definite matrix of all rows.
+      y: Right-hand sides, one row per row of `h`.
+      present: Whether each row is present.
+
+    Example:
+      >>> h, y = 0.5 * jnp.eye(2), jnp.array([1.0, 3.0])
+      >>> masked_solve(h, y, jnp.array([True, False])).round(9).tolist()
+      [2.0, 0.0]
     """
     keep = present.astype(jnp.float64)
     h = h * (keep[:, None] * keep[None, :]) + jnp.diag(1.0 - keep)
@@ -112,6 +149,11 @@ def masked_quadratic_form(
     An absent row becomes an isolated unit row with a zero target, so it adds exactly
     nothing to the form.
 
+    Args:
+      h: Positive definite matrix of all rows.
+      y: Residuals, one per row, or one column per output (their forms are added up).
+      present: Whether each row is present.
+
     Example:
       >>> h, y = 0.5 * jnp.eye(2), jnp.array([1.0, 3.0])
       >>> float(masked_quadratic_form(h, y, jnp.array([True, False])).round(9))
@@ -123,9 +165,15 @@ def masked_quadratic_form(
 
 
 def member_table(
-    owner: Int[Array, " n"] | Int[np.ndarray, " n"],
+    owner: Int[AnyArray, " n"],
 ) -> Int[np.ndarray, "owners most"]:
     """The rows of each owner, padded with n to the size of the largest.
+
+    Args:
+      owner: Owner, 0 to K-1, of each row.
+
+    Raises:
+      ValueError: If an owner has no rows.
 
     Example:
       >>> member_table(np.array([0, 1, 0])).tolist()
@@ -153,9 +201,12 @@ def leave_groups_out(
     inverse itself is never formed. Groups may overlap: any union of groups is a group.
 
     Args:
-      h: positive definite.
-      y: targets, one column an output.
-      members: the rows of each group, padded with `n` (see `member_table`).
+      h: Positive definite matrix.
+      y: Residuals, one per row, or one column per output (their forms are added up).
+      members: Rows of each group, padded with `n` (see `member_table`).
+
+    Returns:
+      The form of all rows, and of all but each group's.
 
     Example:
       >>> q, without = leave_groups_out(
@@ -164,12 +215,12 @@ def leave_groups_out(
       >>> float(q.round(9)), without.round(9).tolist()
       (6.0, [4.0, 2.0])
     """
-    half = solve_triangular(cholesky(h), jnp.eye(len(h)), lower=True)
+    half = solve_triangular(cholesky(h), jnp.eye(len(h)), lower=True)  # W, (n, n)
     moved = half @ _columns(y)
     full = jnp.sum(moved**2)
-    dual = half.T @ moved
+    dual = half.T @ moved  # a, (n, outputs)
 
-    def lost(rows):
+    def loss(rows):
         real = (rows < len(h)).astype(jnp.float64)
         columns = half.at[:, rows].get(mode="fill", fill_value=0.0)
         block = columns.T @ columns + jnp.diag(1.0 - real)
@@ -179,7 +230,7 @@ def leave_groups_out(
             )
         )
 
-    return full, full - jax.lax.map(lost, members)
+    return full, full - jax.lax.map(loss, members)
 
 
 def _columns(y):

@@ -1,5 +1,7 @@
 """Networks of the papers in Flax Linen, and the pure functions the library works with.
 
+`as_network` turns any module, or plain functions, into one record, `Network`.
+
 `init(key, module, x)` draws parameters, `apply_fn(module)` is the network as a function
 `(params, x) -> outputs`; with batch norm, `init_with_state` and `apply_with_state`.
 """
@@ -14,11 +16,9 @@ from jaxval.models.functions import (
     num_weights,
 )
 from jaxval.models.layers import NTK, PYTORCH, BatchNorm, Parametrisation, conv, dense
+from jaxval.models.modules import MLP, POOL, ConvNet, ResNet
+from jaxval.models.network import Network, as_network, fixed
 from jaxval.models.networks import (
-    MLP,
-    POOL,
-    ConvNet,
-    ResNet,
     cnn,
     cnn8,
     mlp,
@@ -35,6 +35,7 @@ from jaxval.models.networks import (
 __all__ = [
     "MLP",
     "NTK",
+    "Network",
     "POOL",
     "PYTORCH",
     "BatchNorm",
@@ -44,10 +45,12 @@ __all__ = [
     "StatefulApplyFn",
     "apply_fn",
     "apply_with_state",
+    "as_network",
     "cnn",
     "cnn8",
     "conv",
     "dense",
+    "fixed",
     "headless",
     "init",
     "init_with_state",

@@ -35,16 +35,16 @@ def init(key: PRNGKey, module: nn.Module, x_example: Any) -> Any:
     """Initial parameters of a network without state.
 
     Args:
-      key: of the random weights.
-      module: a Flax Linen module, ours or not.
-      x_example: a batch of inputs; only its shape after the first axis, and its dtype,
+      key: PRNG key for the initial parameters.
+      module: Flax Linen module, one of the library's or any other.
+      x_example: Batch of inputs, of which the shape after the first axis and the dtype
         matter.
 
     Returns:
-      The `"params"` of `module`.
+      Parameters, the `"params"` of `module`.
 
     Raises:
-      ValueError: if the module has state besides its parameters (batch norm).
+      ValueError: If the module has state besides its parameters (batch norm).
 
     Example:
       >>> from jaxval import models
@@ -63,7 +63,21 @@ def init_with_state(
 ) -> tuple[Any, dict[str, Any]]:
     """Initial parameters and state (running statistics of batch norm; often empty).
 
-    For the arguments see `init`.
+    Args:
+      key: PRNG key for the initial parameters.
+      module: Flax Linen module, one of the library's or any other.
+      x_example: Batch of inputs, of which the shape after the first axis and the dtype
+        matter.
+
+    Returns:
+      Parameters, and the module's other collections by name.
+
+    Example:
+      >>> from jaxval import models
+      >>> net, x = models.mlp([8], norm=True), jax.numpy.ones((4, 3))
+      >>> params, state = init_with_state(jax.random.key(0), net, x)
+      >>> list(state)
+      ['batch_stats']
     """
     example = jax.ShapeDtypeStruct((1, *x_example.shape[1:]), x_example.dtype)
     variables = module.lazy_init(key, example)
@@ -76,8 +90,16 @@ def apply_fn(module: nn.Module) -> ApplyFn:
     Equal modules give equal (hashable) functions, so that a program compiled for one
     is found again for the other. The result keeps the module as its attribute `module`.
 
+    Args:
+      module: Flax Linen module without state.
+
     Raises:
-      ValueError: when it is called, if the module needs state (batch norm).
+      ValueError: When it is called, if the module needs state (batch norm).
+
+    Example:
+      >>> from jaxval import models
+      >>> apply_fn(models.cnn()) == apply_fn(models.cnn())
+      True
     """
     return _Apply(module)
 
@@ -103,8 +125,11 @@ def apply_with_state(module: nn.Module) -> StatefulApplyFn:
     no influence on the others (see `BatchNorm`). Modules that know neither argument
     are called without.
 
+    Args:
+      module: Flax Linen module, with or without state.
+
     Raises:
-      ValueError: when it is called with a `weight`, if the module has state but can't
+      ValueError: When it is called with a `weight`, if the module has state but can't
         take a `weight`.
 
     Example:
@@ -131,14 +156,14 @@ class _ApplyWithState:
         train: bool = False,
         weight: Weight | None = None,
     ) -> tuple[Float[Array, "n out"], dict[str, Any]]:
-        known = inspect.signature(type(self.module).__call__).parameters
+        accepted = inspect.signature(type(self.module).__call__).parameters
         check(
-            weight is None or not state or "weight" in known,
+            weight is None or not state or "weight" in accepted,
             f"{type(self.module).__name__} has state but takes no `weight`: absent "
             "samples would leak into it. Use models.BatchNorm, and pass weight on.",
         )
         options: dict[str, Any] = {"train": train, "weight": weight}
-        options = {name: value for name, value in options.items() if name in known}
+        options = {name: value for name, value in options.items() if name in accepted}
         variables = {"params": params, **state}
         if not (train and state):
             result: Any = self.module.apply(variables, x, **options)
@@ -152,8 +177,11 @@ class _ApplyWithState:
 def headless(module: nn.Module) -> nn.Module:
     """The network up to its last hidden layer, reading the same parameters: features.
 
+    Args:
+      module: Flax Linen module with an attribute `num_outputs`, as the library's have.
+
     Raises:
-      ValueError: if the module isn't one of ours, with a `num_outputs`.
+      ValueError: If the module has no `num_outputs`.
 
     Example:
       >>> from jaxval import models
@@ -171,6 +199,9 @@ def headless(module: nn.Module) -> nn.Module:
 
 def num_weights(params: Any) -> int:
     """How many numbers the parameters hold.
+
+    Args:
+      params: Parameters, a pytree of arrays.
 
     Example:
       >>> num_weights({"a": jax.numpy.ones((2, 3)), "b": jax.numpy.ones(4)})

@@ -1,9 +1,9 @@
-r"""Parametrisations, and the layers that read them: dense, convolution, batch norm.
+r"""Parametrisations, and the layers that use them: dense, convolution, batch norm.
 
 A parametrisation says how the weights of a layer are drawn and by what factor its
 *input* is scaled. Scaling the input instead of the weight leaves `nn.Dense` and
 `nn.Conv` as they are, so that gradients, and engines that walk Flax layers, carry the
-factor without knowing of it.
+factor without a rule of its own.
 """
 
 from __future__ import annotations
@@ -29,9 +29,13 @@ class Parametrisation:
     r"""How the weights of a layer with $n$ inputs a unit are drawn and scaled.
 
     Attributes:
-      kernel: $n$ to the initialiser of the weights.
-      bias: $n$ to the initialiser of the bias, where a layer has one.
-      input_scale: $n$ to the factor on the layer's input.
+      kernel: Function of $n$ to the initialiser of the weights.
+      bias: Function of $n$ to the initialiser of the bias, where a layer has one.
+      input_scale: Function of $n$ to the factor on the layer's input.
+
+    Example:
+      >>> PYTORCH.input_scale(4), NTK.input_scale(4)
+      (1.0, 0.5)
     """
 
     kernel: Callable[[int], Initializer]
@@ -82,7 +86,22 @@ def dense(
     *,
     bias: bool = False,
 ) -> Float[Array, "n features"]:
-    """A dense layer of the module whose compact method calls this."""
+    """A dense layer of the module whose compact method calls this.
+
+    Args:
+      x: Inputs, one per row.
+      features: Units of the layer.
+      parametrisation: How weights are drawn and scaled.
+      bias: Whether the layer has biases.
+
+    Example:
+      >>> class Linear(nn.Module):
+      ...     @nn.compact
+      ...     def __call__(self, x):
+      ...         return dense(x, 3, NTK)
+      >>> Linear().init_with_output(jax.random.key(0), jnp.ones((2, 4)))[0].shape
+      (2, 3)
+    """
     fan_in = x.shape[-1]
     layer = nn.Dense(
         features,
@@ -101,10 +120,26 @@ def conv(
     *,
     stride: int = 1,
 ) -> Float[Array, "n rows columns features"]:
-    """A square convolution of odd `size` without bias, padded alike on all sides.
+    """A square convolution of odd `size` without bias, padded equally on all sides.
 
     Flax's `"SAME"` pads one side more when the stride is 2; PyTorch, whose networks
-    these are, does not.
+    these are, does not. To be called in a module's compact method.
+
+    Args:
+      x: Images, channels last.
+      features: Channels of the result.
+      size: Height and width of the kernel, odd.
+      parametrisation: How weights are drawn and scaled.
+      stride: Step between the kernel's positions.
+
+    Example:
+      >>> class Halved(nn.Module):
+      ...     @nn.compact
+      ...     def __call__(self, x):
+      ...         return conv(x, 5, 3, PYTORCH, stride=2)
+      >>> x = jnp.ones((2, 8, 8, 1))
+      >>> Halved().init_with_output(jax.random.key(0), x)[0].shape
+      (2, 4, 4, 5)
     """
     fan_in = size * size * x.shape[-1]
     layer = nn.Conv(
@@ -136,8 +171,20 @@ class BatchNorm(nn.Module):
     a batch with no sample present leaves the running statistics as they were.
 
     Attributes:
-      momentum: share of the old running statistics that a batch leaves.
-      epsilon: added to the variance.
+      momentum: Share of the old running statistics that a batch leaves.
+      epsilon: Number added to the variance.
+
+    Example:
+      >>> x = jnp.array([[1.0], [3.0], [99.0]])
+      >>> norm, present = BatchNorm(), jnp.array([True, True, False])
+      >>> variables = norm.init(jax.random.key(0), x)
+      >>> train = {"train": True, "weight": present, "mutable": "batch_stats"}
+      >>> outputs, _ = norm.apply(variables, x, **train)
+      >>> outputs[:2, 0].round(3).tolist()
+      [-1.0, 1.0]
+
+    References:
+      Ioffe and Szegedy, *Batch normalization*, ICML 2015.
     """
 
     momentum: float = 0.9
@@ -153,9 +200,9 @@ class BatchNorm(nn.Module):
         """Normalise by the batch when training, by the running statistics otherwise.
 
         Args:
-          x: activations, channels last.
-          train: whether to use, and gather, the batch's statistics.
-          weight: of each sample, zero if absent; all one when `None`.
+          x: Activations, channels last.
+          train: Whether to use, and gather, the batch's statistics.
+          weight: Weight of each sample, zero if absent; all one when `None`.
         """
         channels = x.shape[-1]
         scale = self.param("scale", nn.initializers.ones, (channels,))

@@ -1,4 +1,4 @@
-"""Tables, charts and pictures of values with their error bars."""
+"""Tables, charts, pictures and pages of values with their error bars."""
 
 from jaxval.reporting.charts import bar_chart
 from jaxval.reporting.console import progress

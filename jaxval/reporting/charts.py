@@ -20,11 +20,11 @@ def bar_chart(
     """Horizontal bars from zero, one standard error to either side of each end.
 
     Args:
-      labels: one a bar.
-      values: lengths of the bars; negative ones grow to the left.
-      stderr: standard errors; 0 and NaN draw none.
-      title: first line.
-      width: characters in a line.
+      labels: Labels, one per bar.
+      values: Lengths of the bars; negative ones grow to the left.
+      stderr: Standard errors; 0 and NaN draw none.
+      title: First line.
+      width: Characters in a line.
 
     Example:
       >>> print(bar_chart(["a", "b"], [2.0, -1.0], [0.5, 0.0], width=40))

@@ -1,4 +1,4 @@
-"""Progress of long work, for whoever sits in front of it."""
+"""Progress of long work and warnings, on standard error."""
 
 import contextlib
 import time
@@ -24,8 +24,8 @@ def progress(
     """A progress bar on standard error; lines now and then where it is no terminal.
 
     Args:
-      title: what is being done.
-      console: where to; standard error when left out.
+      title: Name of the work.
+      console: Console to write to; standard error when left out.
 
     Yields:
       `update(done, total, status="")`, to be called after each piece of work. Nothing
@@ -50,10 +50,10 @@ def one_line_warnings(say: Callable[[str], None]) -> Iterator[list[str]]:
     """Within the block warnings are one line each, and each is said once.
 
     Args:
-      say: takes the line.
+      say: Function that takes the line.
 
     Yields:
-      The list of what was said, without the word "warning".
+      The list of lines so far, without the word "warning".
 
     Example:
       >>> with one_line_warnings(print):
@@ -64,7 +64,7 @@ def one_line_warnings(say: Callable[[str], None]) -> Iterator[list[str]]:
 
     def tell(message, category, filename, lineno, file=None, line=None):
         text = " ".join(str(message).split())
-        # Those two kinds are for programmers.
+        # Those two kinds are for developers.
         if text not in said and not issubclass(
             category, (DeprecationWarning, FutureWarning)
         ):

@@ -14,21 +14,21 @@ import rich.markup
 import rich.table
 import rich.text
 
-__all__ = ["Column", "Table", "to_csv", "to_rich", "to_text"]
+__all__ = ["Column", "Table", "cells", "is_text", "to_csv", "to_rich", "to_text"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """One column: numbers, texts or truth values, one a row.
+    """One column: numbers, texts or truth values, one per row.
 
     Attributes:
-      name: heads the column in the CSV file.
-      values: one a row; `None` and NaN are shown as nothing.
-      stderr: standard errors, a column `NAME_stderr` of their own in the CSV file and
-        behind a plus-minus sign in the terminal.
-      heading: heads the column in the terminal; `name` in words when left out.
-      digits: significant digits of the largest number shown.
-      shown: whether the terminal shows it too; the CSV file has every column.
+      name: Heading in the CSV file.
+      values: Entries, one per row; `None` and NaN are shown as nothing.
+      stderr: Standard errors, a column `NAME_stderr` of their own in the CSV file and
+        behind a plus-minus sign in the terminal and on a page.
+      heading: Heading in the terminal; `name` in words when left out.
+      digits: Significant digits of the largest number shown.
+      shown: Whether the terminal shows it too; the CSV file has every column.
     """
 
     name: str
@@ -49,9 +49,9 @@ class Table:
     """Columns of one length under a title.
 
     Attributes:
-      title: one line.
-      columns: from left to right.
-      caption: units, and what the error bars were sampled over.
+      title: One line.
+      columns: Columns from left to right.
+      caption: Units, and what the error bars were sampled over.
     """
 
     title: str
@@ -72,6 +72,13 @@ class Table:
 def to_csv(table: Table) -> str:
     """The table as CSV text, every number with all its digits.
 
+    A text that a spreadsheet would run as a formula (it begins with `=`, `+`, `-`, `@`,
+    a tab or a carriage return, and is no number) gets an apostrophe in front, which
+    spreadsheets read as "this is text".
+
+    Args:
+      table: Columns to write, hidden ones included.
+
     Example:
       >>> print(to_csv(Table("", (Column("who", ["a"]), Column("v", [0.5], [0.1])))))
       who,v,v_stderr
@@ -80,16 +87,35 @@ def to_csv(table: Table) -> str:
     """
     heads, columns = [], []
     for column in table.columns:
-        heads.append(column.name)
-        columns.append([_exact(value) for value in column.values])
+        heads.append(_no_formula(column.name))
+        columns.append([_no_formula(_exact(value)) for value in column.values])
         if column.stderr is not None:
-            heads.append(f"{column.name}_stderr")
+            heads.append(_no_formula(f"{column.name}_stderr"))
             columns.append([_exact(value) for value in column.stderr])
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(heads)
     writer.writerows(zip(*columns, strict=True))
     return text.getvalue()
+
+
+_FORMULAS = ("=", "+", "-", "@", "\t", "\r")
+"""First characters that make a spreadsheet compute instead of show."""
+
+
+def _no_formula(text: str) -> str:
+    if not text.startswith(_FORMULAS):
+        return text
+    try:
+        float(text)
+    except ValueError:
+        return f"'{text}"
+    return text
+
+
+def is_text(column: Column) -> bool:
+    """Whether a column holds texts, which stand to the left."""
+    return bool(len(column.values)) and isinstance(column.values[0], str)
 
 
 def to_rich(table: Table) -> rich.console.Group:
@@ -111,15 +137,14 @@ def _grid(table: Table) -> rich.table.Table:
     )
     columns = [column for column in table.columns if column.shown]
     for column in columns:
-        text = bool(len(column.values)) and isinstance(column.values[0], str)
+        text = is_text(column)
         shown.add_column(
             rich.markup.escape(column.title),
             justify="left" if text else "right",
             no_wrap=True,
             max_width=28 if text else None,
         )
-    cells = [_cells(column) for column in columns]
-    for row in zip(*cells, strict=True):
+    for row in zip(*map(cells, columns), strict=True):
         shown.add_row(*(rich.markup.escape(cell) for cell in row))
     return shown
 
@@ -154,8 +179,13 @@ def _exact(value: Any) -> str:
     return str(value)
 
 
-def _cells(column: Column) -> list[str]:
-    """One column's texts, all numbers with equally many decimals."""
+def cells(column: Column) -> list[str]:
+    """One column's entries as text, all numbers with equally many decimals.
+
+    Example:
+      >>> cells(Column("v", [0.5, 0.25], [0.1, 0.0]))
+      ['0.50 ±0.10', '0.25 ±0.00']
+    """
     values = list(column.values)
     numbers = [float(v) for v in values if isinstance(v, (float, np.floating))]
     if not numbers:
@@ -165,12 +195,12 @@ def _cells(column: Column) -> list[str]:
     if known:
         # An error bar of 0.00 tells nothing: the middle one gets a digit.
         places = max(places, decimals([float(np.median(known))], 1))
-    cells = [_rounded(value, places) for value in values]
+    texts = [_rounded(value, places) for value in values]
     if column.stderr is None or not known:
-        return cells
+        return texts
     errors = [_rounded(error, places) for error in column.stderr]
     width = max(map(len, errors))
-    pairs = zip(cells, errors, strict=True)
+    pairs = zip(texts, errors, strict=True)
     return [
         f"{cell} ±{error:>{width}}" if error else cell + " " * (width + 2)
         for cell, error in pairs

@@ -39,31 +39,36 @@ Entries = Mapping[str, str]
 """Names on the command line to modules, in the order of the list."""
 
 
-def main(entries: Entries, argv: list[str] | None = None) -> int:
+def main(
+    entries: Entries,
+    argv: list[str] | None = None,
+    *,
+    prog: str = "python -m jaxval.experiments",
+) -> int:
     """The command line; returns the exit status.
 
     Args:
-      entries: names of studies and commands to the modules that hold them.
-      argv: the words after `python -m jaxval.experiments`; those of this process when
-        left out.
+      entries: Names of studies and commands, and the modules that hold them.
+      argv: Words after the program's name; those of this process when left out.
+      prog: Name of the program, for its help.
     """
     words = sys.argv[1:] if argv is None else list(argv)
     name = words[0].replace("-", "_") if words else "--help"
     if name in ("__help", "_h", "--help"):
-        _print_list(entries)
+        _print_list(entries, prog)
         return 0
     if name not in entries:
         return _unknown(entries, words[0])
     # Options can't be read when reading them is what fails.
     show = "--traceback" in words or bool(os.environ.get("JAXVAL_TRACEBACK"))
     try:
-        return _run(name, entries[name], words[1:])
+        return _run(name, entries[name], words[1:], prog)
     except BrokenPipeError:
         # The reader of our output has gone (`| head`): nothing is wrong.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except KeyboardInterrupt:
-        _say("interrupted; nothing was saved" + _resumable(name))
+        _say("interrupted; nothing was saved")
         return INTERRUPTED
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else USAGE_ERROR
@@ -77,14 +82,14 @@ def main(entries: Entries, argv: list[str] | None = None) -> int:
         return USAGE_ERROR
 
 
-def _run(name: str, module: str, options: list[str]) -> int:
+def _run(name: str, module: str, options: list[str], prog: str) -> int:
     import tyro
 
     experiment = importlib.import_module(module)
     job: Any = tyro.cli(
         _job(experiment.Config),
         args=options,
-        prog=f"python -m jaxval.experiments {name.replace('_', '-')}",
+        prog=f"{prog} {name.replace('_', '-')}",
         description=experiment.__doc__,
     )
     from jaxval.runner import contract, machine, results
@@ -96,8 +101,14 @@ def _run(name: str, module: str, options: list[str]) -> int:
     from jaxval.reporting.console import one_line_warnings, progress
 
     context = contract.Context(note=_say, progress=progress, scratch=scratch)
-    with one_line_warnings(_say) as heard, machine.Stopwatch() as watch:
-        result = experiment.run(job.config, context)
+    try:
+        with one_line_warnings(_say) as heard, machine.Stopwatch() as watch:
+            result = experiment.run(job.config, context)
+    except KeyboardInterrupt:
+        _say(f"interrupted; {_what_was_saved(scratch)}")
+        return INTERRUPTED
+    except OSError as error:
+        raise _with_folder(error, scratch) from error
     if result is None:
         return 0
     about = {
@@ -108,9 +119,11 @@ def _run(name: str, module: str, options: list[str]) -> int:
         "versions": machine.versions(),
         "warnings": heard,
     }
-    files = results.save(
-        folder, job.config, result, {**about, "metrics": result.metrics}
-    )
+    metrics = {**about, "metrics": result.metrics}
+    try:
+        files = results.save(folder, job.config, result, metrics)
+    except OSError as error:
+        raise _with_folder(error, folder) from error
     shutil.rmtree(scratch, ignore_errors=True)
     _show(out, result)
     seconds = f"{watch.wall:.1f} s, {watch.compiling:.1f} s of them compiling"
@@ -154,7 +167,7 @@ def _show(out: rich.console.Console, result: Any) -> None:
 
 
 def _message(error: Exception) -> str | None:
-    """One line for people, or `None` for what only a programmer can mend."""
+    """A user-facing line; `None` for an error in the program itself."""
     import jax
 
     text = " ".join(str(error).split())
@@ -164,7 +177,8 @@ def _message(error: Exception) -> str | None:
             f"({text[:120] or 'no details'})."
         )
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror}: {error.filename}"
+        where = f": {error.filename}" if error.filename is not None else ""
+        return f"{error.strerror}{where}"
     known = (ValueError, OSError, ImportError, NotImplementedError)
     if isinstance(error, known) and text:
         return text
@@ -178,24 +192,58 @@ def _message(error: Exception) -> str | None:
 def _say(line: str) -> None:
     console = rich.console.Console(stderr=True, highlight=False)
     style = "bold red" if line.startswith("error") else None
+    line = " ".join(line.splitlines())
     console.print(line, markup=False, soft_wrap=True, style=style)
 
 
-def _resumable(name: str) -> str:
-    return "; the same command resumes it" if name == "value" else ""
+def _what_was_saved(scratch: pathlib.Path) -> str:
+    """Whether rerunning the command would find anything of this run."""
+    if not any(path.is_file() for path in scratch.rglob("*")):
+        return "nothing was saved"
+    return (
+        f"finished parts are saved in {scratch}/, and rerunning the command resumes it"
+    )
 
 
-def _print_list(entries: Entries) -> None:
+def _with_folder(error: OSError, folder: pathlib.Path) -> OSError:
+    """The error, with a folder where the system names no file (as of a full disk)."""
+    if error.errno is None or error.filename is not None:
+        return error
+    return OSError(error.errno, error.strerror, str(folder))
+
+
+def _leftovers(root: pathlib.Path) -> list[str]:
+    """Lines on what interrupted runs have left under a folder of results."""
+    lines = []
+    for folder in sorted(root.glob("*/*.partial")):
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        size = sum(path.stat().st_size for path in files) / 2**20
+        lines.append(f"{folder}/ ({len(files)} files, {size:.1f} MiB)")
+    return lines
+
+
+def _print_list(entries: Entries, prog: str) -> None:
     out = rich.console.Console(highlight=False)
     table = rich.table.Table(box=None, show_header=False, padding=(0, 2))
     for name, module in entries.items():
+        if importlib.util.find_spec(module) is None:
+            continue
         table.add_row(f"[bold]{name.replace('_', '-')}[/bold]", _line_about(module))
-    out.print("usage: python -m jaxval.experiments NAME [options]\n", markup=False)
+    out.print(f"usage: {prog} NAME [options]\n", markup=False)
     out.print(table)
     out.print(
         "\nNAME --help lists its options. Results go to results/NAME/HASH/.",
         markup=False,
     )
+    left = _leftovers(Runner().out)
+    if left:
+        out.print(
+            "\nInterrupted runs, resumed by rerunning their commands (or delete the "
+            "folders):",
+            markup=False,
+        )
+        for line in left:
+            out.print(f"  {line}", markup=False, soft_wrap=True)
 
 
 def _line_about(module: str) -> str:

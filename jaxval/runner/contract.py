@@ -1,4 +1,4 @@
-"""What an experiment gets and what it gives back."""
+"""What an experiment gets and what it returns, and checks of its settings."""
 
 import contextlib
 import dataclasses
@@ -10,36 +10,36 @@ import numpy as np
 
 from jaxval.reporting.tables import Table
 
-__all__ = ["SILENT", "Context", "Progress", "Result"]
+__all__ = ["SILENT", "Context", "Progress", "Result", "require"]
 
 
 class Progress(Protocol):
     """Says how far a piece of work has come; fits `batched_map(progress=...)`."""
 
     def __call__(self, done: int, total: int, status: str = "") -> None:
-        """`done` of `total` units, and how things stand in a few words."""
+        """`done` of `total` units, and the current status in a few words."""
         ...
 
 
-def _nobody_watches(done: int, total: int, status: str = "") -> None:
+def _no_display(done: int, total: int, status: str = "") -> None:
     """No display."""
 
 
 @contextlib.contextmanager
 def _silent(title: str) -> Iterator[Progress]:
-    yield _nobody_watches
+    yield _no_display
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Context:
-    """The experiment's way to whoever is watching; silent unless somebody is.
+    """Notes, progress and checkpoints of an experiment; silent by default.
 
     Attributes:
-      note: says one line about what is going on.
+      note: Takes one line about the work.
       progress: `with context.progress("title") as update: update(done, total)`.
-      scratch: a folder for checkpoints, the same one every time the same command is
-        given and removed once it is through; nothing survives when `None`. It is made
-        by whoever writes into it.
+      scratch: Folder for checkpoints, the same whenever the command is rerun and
+        removed once it has finished; nothing is saved when `None`. Whoever writes into
+        it makes it.
     """
 
     note: Callable[[str], None] = lambda line: None
@@ -48,22 +48,22 @@ class Context:
 
 
 SILENT = Context()
-"""Nobody watches and nothing is kept: what `run` takes when it is given nothing."""
+"""No display and no checkpoints: the default of `run`."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Result:
-    """All that an experiment found out.
+    """The results of an experiment.
 
     Attributes:
-      tables: written as `NAME.csv` each and printed in this order; the players' values
-        are called "values".
-      metrics: numbers and short texts for `metrics.json`.
-      chart: drawn with characters under the first table.
-      sentences: what it means, printed last.
-      arrays: written to `arrays.npz`.
-      draw: draws the picture onto an empty `matplotlib.figure.Figure`.
-      unprinted: names of tables that are too long to print; written all the same.
+      tables: Tables, written as `NAME.csv` each and printed in this order; that of the
+        players' values is called "values".
+      metrics: Numbers and short texts for `metrics.json`.
+      chart: Chart of characters under the first table.
+      sentences: Sentences on what it means, printed last.
+      arrays: Arrays for `arrays.npz`.
+      draw: Draws the picture onto an empty `matplotlib.figure.Figure`.
+      unprinted: Names of tables that are too long to print; they are written too.
     """
 
     tables: Mapping[str, Table]
@@ -73,3 +73,26 @@ class Result:
     arrays: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     draw: Callable[[Any], None] | None = None
     unprinted: tuple[str, ...] = ()
+
+
+def require(config: Any, **least: float | int) -> None:
+    """Check numbers of a configuration against their least values.
+
+    Args:
+      config: Configuration, an attribute per name; `None` passes.
+      **least: Least value of each named number.
+
+    Raises:
+      ValueError: If a number is smaller, or NaN; the message names its option.
+
+    Example:
+      >>> import types
+      >>> require(types.SimpleNamespace(seeds=0), seeds=1)
+      Traceback (most recent call last):
+      ValueError: --seeds must be at least 1; got 0.
+    """
+    for name, bound in least.items():
+        number = getattr(config, name)
+        if number is not None and not number >= bound:
+            option = name.replace("_", "-")
+            raise ValueError(f"--{option} must be at least {bound}; got {number}.")

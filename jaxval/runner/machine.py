@@ -13,7 +13,7 @@ import jax.monitoring
 
 import jaxval
 
-__all__ = ["Stopwatch", "available_memory", "peak_memory", "versions"]
+__all__ = ["Stopwatch", "peak_memory", "versions"]
 
 _PACKAGES = ("jax", "jaxlib", "flax", "numpy")
 _COMPILING = "/jax/core/compile/"
@@ -50,32 +50,6 @@ def peak_memory() -> dict[str, int]:
     if "peak_bytes_in_use" in stats:
         memory["device_bytes"] = int(stats["peak_bytes_in_use"])
     return memory
-
-
-def available_memory() -> int | None:
-    """Bytes the device (or the host, where that is the device) can still give.
-
-    `None` where the system doesn't tell.
-    """
-    stats = jax.devices()[0].memory_stats() or {}
-    if "bytes_limit" in stats:
-        return int(stats["bytes_limit"] - stats.get("bytes_in_use", 0))
-    with contextlib.suppress(OSError):
-        with open("/proc/meminfo", encoding="ascii") as lines:
-            sizes = dict(line.split(":", 1) for line in lines)
-        return min(_cgroup_room(), int(sizes["MemAvailable"].split()[0]) * 1024)
-    return None
-
-
-def _cgroup_room() -> int:
-    """Bytes left under a container's limit; as good as endless without one."""
-    try:
-        with open("/sys/fs/cgroup/memory.max", encoding="ascii") as file:
-            limit = int(file.read())
-        with open("/sys/fs/cgroup/memory.current", encoding="ascii") as file:
-            return limit - int(file.read())
-    except (OSError, ValueError):
-        return sys.maxsize
 
 
 class Stopwatch:

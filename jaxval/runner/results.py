@@ -18,6 +18,7 @@ import numpy as np
 from jaxval.reporting.plots import save_picture
 from jaxval.reporting.tables import to_csv
 from jaxval.runner.contract import Result
+from jaxval.runner.report_page import report_page
 
 __all__ = ["folder_of", "plain", "replacing", "save", "writable"]
 
@@ -52,9 +53,9 @@ def folder_of(root: pathlib.Path, name: str, config: Any) -> pathlib.Path:
     """Where the results of one configuration go, whatever they turn out to be.
 
     Args:
-      root: the folder of all results.
-      name: the experiment.
-      config: its configuration, which alone decides the last part of the path.
+      root: Folder of all results.
+      name: Name of the experiment.
+      config: Configuration, which alone decides the last part of the path.
     """
     text = json.dumps(plain(config), sort_keys=True)
     return root / name / hashlib.sha256(text.encode()).hexdigest()[:10]
@@ -77,10 +78,10 @@ def save(
     """Write everything to `folder`, replacing what an earlier run left there.
 
     Args:
-      folder: as of `folder_of`.
-      config: written to `config.json`.
-      result: its tables, arrays and picture.
-      metrics: written to `metrics.json`.
+      folder: Folder to write, as of `folder_of`.
+      config: Configuration, written to `config.json`.
+      result: Tables, arrays and picture.
+      metrics: Numbers and texts, written to `metrics.json`.
 
     Returns:
       The names of the files written.
@@ -90,6 +91,8 @@ def save(
             (new / f"{name}.csv").write_text(to_csv(table), encoding="utf-8")
         _write_json(new / "metrics.json", metrics)
         _write_json(new / "config.json", config)
+        text = report_page(result, metrics, plain(config))
+        (new / "report.html").write_text(text, encoding="utf-8")
         if result.arrays:
             arrays: Any = dict(result.arrays)
             np.savez_compressed(new / "arrays.npz", **arrays)

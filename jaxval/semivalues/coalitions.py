@@ -5,18 +5,18 @@ Any semi-value is a weighted sum over coalitions,
 $$\phi_i = \sum_S v(S)\,\bigl(\mathbb 1[i \in S]\,w(|S|-1)
   - \mathbb 1[i \notin S]\,w(|S|)\bigr),$$
 
-so a coalition drawn with a known probability is an unbiased piece of everybody's value.
+so a coalition drawn with a known probability is an unbiased piece of each value.
 """
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
-from typing import NamedTuple
+import dataclasses
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import Partial
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxval._checks import check
@@ -28,11 +28,13 @@ from jaxval.types import Ends, PRNGKey
 
 __all__ = [
     "Design",
-    "Scored",
+    "Sampler",
+    "Shorten",
+    "ScoredCoalitions",
     "coefficients",
     "design",
     "draw",
-    "sampler",
+    "keep_first",
     "score_coalitions",
     "share_of",
 ]
@@ -42,11 +44,12 @@ class Design(NamedTuple):
     r"""How sizes are drawn, and what a coalition of each size then counts for.
 
     Attributes:
-      sizes: $q_s$ for $s = 1, \dots, n-1$; nobody and everybody are scored anyway.
-      inside: $w(s-1)\,/\,\Pr(S)$, for members.
-      outside: $w(s)\,/\,\Pr(S)$, for the others.
-      first: $w(0)$, of nobody.
-      last: $w(n-1)$, of everybody.
+      sizes: Chances $q_s$ of the sizes $s = 1, \dots, n-1$; the endpoints are scored
+        anyway.
+      inside: Coefficients $w(s-1)\,/\,\Pr(S)$ for members.
+      outside: Coefficients $w(s)\,/\,\Pr(S)$ for the others.
+      first: Weight $w(0)$, of the empty coalition.
+      last: Weight $w(n-1)$, of the grand coalition.
     """
 
     sizes: Float[Array, " inner"]
@@ -56,7 +59,7 @@ class Design(NamedTuple):
     last: Float[Array, ""]
 
 
-class Scored(NamedTuple):
+class ScoredCoalitions(NamedTuple):
     """Coalitions and their scores."""
 
     members: Bool[Array, "m n"]
@@ -71,12 +74,12 @@ def design(share: Float[np.ndarray, " n"], *, mirrored: bool = False) -> Design:
     that is the uniform coalition.
 
     Args:
-      share: $p_k$, from `weights.size_distribution`.
-      mirrored: draw $s$ and $n - s$ equally often, for coalitions in complementary
-        pairs.
+      share: Size distribution $p_k$, from `weights.size_distribution`.
+      mirrored: Whether $s$ and $n - s$ are drawn equally often, for coalitions in
+        complementary pairs.
 
     Raises:
-      ValueError: if there are fewer than two players, or nothing to draw.
+      ValueError: If there are fewer than two players, or nothing to draw.
     """
     n = len(share)
     check(n >= 2, f"coalitions are drawn from 2 players or more; got {n}.")
@@ -104,10 +107,10 @@ def draw(
     """Uniform coalitions of random sizes; with `pairs`, their complements after them.
 
     Args:
-      key: of the draw.
-      sizes: chances of the sizes 1 to n-1.
-      count: coalitions, or pairs.
-      pairs: whether the complements follow, in the same order.
+      key: PRNG key of the draw.
+      sizes: Chances of the sizes 1 to n-1.
+      count: Coalitions, or pairs.
+      pairs: Whether the complements follow, in the same order.
     """
     n = sizes.shape[0] + 1
     size_key, order_key = jax.random.split(key)
@@ -118,25 +121,68 @@ def draw(
     return jnp.concatenate([members, ~members]) if pairs else members
 
 
-@functools.lru_cache
-def sampler(
-    count: int, *, pairs: bool = False
-) -> Callable[[Float[Array, " inner"], PRNGKey, Game, Ends], Scored]:
-    """`sample(sizes, key, game, ends)`: the same function for the same settings.
+@dataclasses.dataclass(frozen=True)
+class Sampler:
+    """`sample(sizes, key, game, ends)`: draws coalitions and scores them.
 
-    That, with the sizes as an argument, lets one compiled program serve all weights.
+    The sizes are an argument, so that one compiled program serves all weights.
+
+    Attributes:
+      count: Coalitions drawn, or pairs.
+      pairs: Whether coalitions come with their complements.
+      keep: Coalitions or pairs that are scored, the first ones; all when `None`.
     """
 
-    def sample(sizes, key, game, ends) -> Scored:
-        return score_coalitions(game, draw(key, sizes, count, pairs=pairs))
+    count: int
+    pairs: bool = False
+    keep: int | None = None
 
-    return sample
+    def __call__(
+        self, sizes: Float[Array, " inner"], key: PRNGKey, game: Game, ends: Ends
+    ) -> ScoredCoalitions:
+        """Coalitions drawn with `key`, and their scores."""
+        members = draw(key, sizes, self.count, pairs=self.pairs)
+        return score_coalitions(game, keep_first(members, self.pairs, self.keep))
+
+    def shortened(self, num_evaluations: int) -> Sampler:
+        """The same, of at most `num_evaluations` coalitions (or the fewest)."""
+        each = 2 if self.pairs else 1
+        keep = min(max(num_evaluations // each, 1), self.count)
+        return dataclasses.replace(self, keep=keep)
+
+
+@dataclasses.dataclass(frozen=True)
+class Shorten:
+    """`shorten(operand, count)` of an estimator: its sampler, cut to `count`.
+
+    Attributes:
+      sampler: Sampler with a method `shortened`, and one operand of arrays.
+    """
+
+    sampler: Any
+
+    def __call__(self, operand: Any, num_evaluations: int) -> Partial:
+        """The sample function of the shorter step."""
+        return Partial(self.sampler.shortened(num_evaluations), operand)
+
+
+def keep_first(
+    members: Bool[Array, "m n"], pairs: bool, keep: int | None
+) -> Bool[Array, "kept n"]:
+    """The first coalitions; with `pairs`, the first ones and their complements."""
+    if keep is None:
+        return members
+    if not pairs:
+        return members[:keep]
+    half = len(members) // 2
+    return jnp.concatenate([members[:keep], members[half : half + keep]])
 
 
 @in_double
-def score_coalitions(game: Game, members: Bool[Array, "m n"]) -> Scored:
+def score_coalitions(game: Game, members: Bool[Array, "m n"]) -> ScoredCoalitions:
     """Scores in float64, the way the game likes best."""
-    return Scored(members, jnp.asarray(game.scores(members)).astype(jnp.float64))
+    scores = jnp.asarray(game.scores(members)).astype(jnp.float64)
+    return ScoredCoalitions(members, scores)
 
 
 @in_double

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxval._checks import check
 from jaxval.coalitions import queries
 from jaxval.coalitions.game import Game
+from jaxval.execution.precision import in_double
 from jaxval.semivalues import weights as _weights
-from jaxval.types import ValueEstimate
+from jaxval.types import AnyArray, ValueEstimate
 
 __all__ = [
     "MAX_PLAYERS",
@@ -43,15 +46,15 @@ def values(
     Weights on the last size alone are leave-one-out and cost $n + 1$ scores.
 
     Args:
-      game: of 24 players at most.
-      weights: a function from `weights`, or an array of $\log w(k)$.
-      progress: called with (coalitions done, coalitions in all) after each chunk.
+      game: Game of 24 players at most.
+      weights: Function from `weights`, or an array of $\log w(k)$.
+      progress: Called with (coalitions done, coalitions in all) after each chunk.
 
     Returns:
       Values with a standard error of 0; counts are coalitions scored.
 
     Raises:
-      ValueError: if there are more players than enumeration allows, or a score is not
+      ValueError: If there are more players than enumeration allows, or a score is not
         finite.
 
     Example:
@@ -74,15 +77,15 @@ def table(
     game: Game,
     *,
     progress: Callable[[int, int], None] | None = None,
-) -> Float[np.ndarray, " coalitions"]:
+) -> Float[AnyArray, " coalitions"]:
     """The scores of all coalitions, in the order of `masks.powerset`.
 
     Args:
-      game: of 24 players at most.
-      progress: called with (coalitions done, coalitions in all) after each chunk.
+      game: Game of 24 players at most.
+      progress: Called with (coalitions done, coalitions in all) after each chunk.
 
     Raises:
-      ValueError: if there are more players than enumeration allows, or a score is not
+      ValueError: If there are more players than enumeration allows, or a score is not
         finite.
 
     Example:
@@ -100,15 +103,15 @@ def table(
 
 
 def contributions_by_size(
-    scores: Float[np.ndarray, " coalitions"],
-) -> Float[np.ndarray, "n n"]:
+    scores: Float[AnyArray, " coalitions"],
+) -> Float[AnyArray, "n n"]:
     r"""$D_{ik}$: the mean of $v(S \cup i) - v(S)$ over the $S \not\ni i$ of size $k$.
 
     $n$ passes over half the table, $O(n 2^n)$; no $2^n \times n$ matrix is formed, and
     a player who never adds anything gets exact zeros.
 
     Args:
-      scores: all $2^n$, as `table` returns them.
+      scores: All $2^n$ scores, as `table` returns them.
 
     Example:
       >>> contributions_by_size(np.array([0.0, 1.0, 1.0, 3.0])).tolist()
@@ -118,28 +121,51 @@ def contributions_by_size(
       Castro, Gomez, Molina and Tejada, *Improving polynomial estimation of the Shapley
       value by stratified random sampling with optimum allocation*, 2017.
     """
+    if isinstance(scores, jax.core.Tracer):
+        return _by_size(scores)
     n = _num_players(scores)
     # The others of player i, numbered as coalitions of n - 1: the same sizes each time.
-    sizes = np.bitwise_count(np.arange(2 ** (n - 1), dtype=np.uint32)).astype(np.intp)
+    sizes = _sizes(n)
     total = np.empty((n, n))
     for i in range(n):
+        # (above, without or with i, below): the coalitions with and without player i.
         pairs = scores.reshape(2 ** (n - 1 - i), 2, 2**i)
         added = (pairs[:, 1] - pairs[:, 0]).ravel()
         total[i] = np.bincount(sizes, weights=added, minlength=n)
     return total / np.bincount(sizes, minlength=n)
 
 
+@in_double
+def _by_size(scores: Float[Array, " coalitions"]) -> Float[Array, "n n"]:
+    """The same inside a trace."""
+    n, scores = _num_players(scores), jnp.asarray(scores, jnp.float64)
+    sizes = _sizes(n)
+    rows = []
+    for i in range(n):
+        pairs = scores.reshape(2 ** (n - 1 - i), 2, 2**i)
+        added = (pairs[:, 1] - pairs[:, 0]).ravel()
+        rows.append(jax.ops.segment_sum(added, sizes, num_segments=n))
+    counts = np.bincount(sizes, minlength=n).astype(np.float64)
+    return jnp.stack(rows) / counts[None, :]
+
+
+def _sizes(num_players: int) -> Int[np.ndarray, " half"]:
+    """Sizes of the coalitions of the n - 1 others, by their number."""
+    numbers = np.arange(2 ** (num_players - 1), dtype=np.uint32)
+    return np.bitwise_count(numbers).astype(np.intp)
+
+
 def from_table(
-    scores: Float[np.ndarray, " coalitions"], weights: _weights.Weights
-) -> Float[np.ndarray, " n"]:
+    scores: Float[AnyArray, " coalitions"], weights: _weights.Weights
+) -> Float[AnyArray, " n"]:
     r"""The semi-value of a tabulated game, $\phi_i = \sum_k p_k D_{ik}$.
 
     Args:
-      scores: all $2^n$, as `table` returns them.
-      weights: a function from `weights`, or an array of $\log w(k)$.
+      scores: All $2^n$ scores, as `table` returns them.
+      weights: Function from `weights`, or an array of $\log w(k)$.
 
     Raises:
-      ValueError: if the number of scores is not a power of two.
+      ValueError: If the number of scores is not a power of two.
 
     Example:
       >>> scores = np.array([0.0, 1.0, 1.0, 3.0])
@@ -151,7 +177,17 @@ def from_table(
     """
     log_weights = _weights.resolve(weights, _num_players(scores))
     share = _weights.size_distribution(log_weights)
-    return contributions_by_size(scores) @ share
+    if isinstance(scores, jax.core.Tracer):
+        return _weigh(contributions_by_size(scores), share)
+    return contributions_by_size(np.asarray(scores, np.float64)) @ share
+
+
+@in_double
+def _weigh(
+    contributions: Float[Array, "n n"], share: Float[np.ndarray, " n"]
+) -> Float[Array, " n"]:
+    # A sum of products: its derivative may be taken in single precision.
+    return (contributions * share[None, :]).sum(1)
 
 
 def leave_one_out(game: Game) -> ValueEstimate:
@@ -175,11 +211,11 @@ def leave_groups_out(
     r"""$v(N) - v(N \setminus g)$ for every group of players.
 
     Args:
-      game: any.
-      groups: the group, 0 to G-1, of each player.
+      game: Game of single players.
+      groups: Group, 0 to G-1, of each player.
 
     Returns:
-      One value a group.
+      One value per group.
 
     Example:
       >>> squares = Game(3, lambda mask: mask.sum() ** 2.0)
@@ -197,13 +233,17 @@ def leave_groups_out(
     return _exact(scores[0] - scores[1:], len(scores))
 
 
-def _exact(answer, num_scores: int) -> ValueEstimate:
+def _exact(answer: Float[AnyArray, " n"], num_scores: int) -> ValueEstimate:
+    xp = np if isinstance(answer, np.ndarray) else jnp
     return ValueEstimate(
-        answer, np.zeros_like(answer), np.full(answer.shape, num_scores)
+        values=answer,
+        stderr=xp.zeros_like(answer),
+        counts=xp.full(answer.shape, num_scores),
+        degrees=xp.full(answer.shape, xp.inf),
     )
 
 
-def _num_players(scores) -> int:
+def _num_players(scores: Float[AnyArray, " coalitions"]) -> int:
     n = len(scores).bit_length() - 1
     check(
         len(scores) == 2**n and n >= 1,

@@ -7,19 +7,22 @@ delete-one-group jackknife over independent groups of steps.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.linalg import cho_solve
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxval._checks import check
 from jaxval.coalitions.game import Game
-from jaxval.execution.precision import float64, in_double
+from jaxval.execution.precision import in_double
 from jaxval.semivalues import coalitions as _coalitions
-from jaxval.semivalues.coalitions import Scored
+from jaxval.semivalues import estimator as _estimator
+from jaxval.semivalues import weights as _weights
+from jaxval.semivalues.coalitions import ScoredCoalitions
 from jaxval.semivalues.estimator import Estimator
 from jaxval.types import Ends, PRNGKey, ValueEstimate
 
@@ -30,11 +33,11 @@ class State(NamedTuple):
     r"""Normal equations of each group; those of independent runs add up.
 
     Attributes:
-      gram: $\sum w \tilde z \tilde z^\top$ of each group.
-      moment: $\sum w \tilde z r$ of each group.
-      steps: folded in so far: step $t$ is in group $t \bmod G$.
-      coalitions: scored so far.
-      ends: scores of nobody and everybody.
+      gram: Sum $\sum w \tilde z \tilde z^\top$ of each group.
+      moment: Sum $\sum w \tilde z r$ of each group.
+      steps: Steps folded in so far: step $t$ is in group $t \bmod G$.
+      coalitions: Coalitions scored so far.
+      ends: Scores of the empty and the grand coalition.
     """
 
     gram: Float[Array, "groups n n"]
@@ -56,13 +59,13 @@ def kernel_shap(
     is solved inside the constraint, so that every estimate is efficient.
 
     Args:
-      num_players: $n$, 2 at least.
-      pairs: a step; $n$ when left out.
-      groups: of the jackknife; memory is `groups` times $n^2$.
+      num_players: Number of players $n$, 2 at least.
+      pairs: Complementary pairs per step; $n$ when left out.
+      groups: Groups of the jackknife; memory is `groups` times $n^2$.
 
     Returns:
-      An estimator for `run` of the Shapley value. Counts are groups: the error bar has
-      one degree of freedom fewer.
+      An estimator for `run` of the Shapley value; the unit is the step. There is no
+      standard error before `groups` steps; then it has `groups - 1` degrees of freedom.
 
     Example:
       >>> from jaxval.semivalues import run, stopping
@@ -76,28 +79,10 @@ def kernel_shap(
       sampling*, ICLR 2025, algorithm 1.
     """
     check(num_players >= 2, f"num_players must be at least 2; got {num_players}.")
-    n = num_players
-    sizes = np.full(n - 1, 1.0 / (n - 1))
-    s = np.arange(1, n)
-    weight = float64(1.0 / (s * (n - s)))
-
-    def design(drawn: Scored, ends: Ends):
-        size = drawn.members.sum(1)
-        share = size / n
-        row = drawn.members - share[:, None]
-        target = drawn.scores - ends.empty - share * (ends.full - ends.empty)
-        return row, target, weight[size - 1]
-
-    def solve(gram, moment, ends: Ends):
-        # The rows are orthogonal to the vector of ones; fill in that direction.
-        ones = jnp.ones((n, n)) * (jnp.trace(gram) / n**2)
-        worth = ends.full - ends.empty
-        return worth / n + _solve(gram + ones, moment)
-
-    pairs = n if pairs is None else pairs
-    settings = f"kernel_shap({n}, pairs={pairs}, groups={groups})"
-    draw = lambda key: _coalitions.draw(key, float64(sizes), pairs, pairs=True)
-    return _estimator(n, groups, settings, draw, design, solve)
+    pairs = num_players if pairs is None else pairs
+    settings = f"kernel_shap({num_players}, pairs={pairs}, groups={groups})"
+    fit = _ShapleyFit(num_players, pairs)
+    return _make(fit, groups, settings, _weights.shapley(num_players))
 
 
 def kernel_banzhaf(
@@ -114,17 +99,17 @@ def kernel_banzhaf(
     $p = 1/2$ coalitions come in complementary pairs.
 
     Args:
-      num_players: $n$, 2 at least.
-      probability: $p$.
-      pairs: a step; $n$ when left out. For $p \ne 1/2$, two coalitions each.
-      groups: of the jackknife.
+      num_players: Number of players $n$, 2 at least.
+      probability: Chance $p$ of each player to be in.
+      pairs: Pairs per step; $n$ when left out. For $p \ne 1/2$, two coalitions each.
+      groups: Groups of the jackknife.
 
     Returns:
-      An estimator for `run`. Counts are groups.
+      An estimator for `run`; unit and standard error as those of `kernel_shap`.
 
     Example:
       >>> kernel_banzhaf(4, pairs=8).unit
-      'group of steps'
+      'step'
 
     References:
       Liu, Witter, Korn and others, *Kernel Banzhaf*, 2024.
@@ -136,42 +121,142 @@ def kernel_banzhaf(
     )
     n, p = num_players, probability
     pairs = n if pairs is None else pairs
+    settings = f"kernel_banzhaf({n}, p={p}, pairs={pairs}, groups={groups})"
+    log_weights = _weights.weighted_banzhaf(p)(n)
+    return _make(_BanzhafFit(n, p, pairs), groups, settings, log_weights)
 
-    def draw(key: PRNGKey):
+
+@dataclasses.dataclass(frozen=True)
+class _ShapleyFit:
+    """Kernel SHAP's coalitions, and its weighted fit under the constraint."""
+
+    num_players: int
+    pairs: int
+
+    @property
+    def num_columns(self) -> int:
+        return self.num_players
+
+    def draw(self, key: PRNGKey) -> Bool[Array, "m n"]:
+        inner = self.num_players - 1
+        sizes = jnp.asarray(np.full(inner, 1.0 / inner))
+        return _coalitions.draw(key, sizes, self.pairs, pairs=True)
+
+    def design(self, sample: ScoredCoalitions, ends: Ends) -> tuple[Array, ...]:
+        """Rows of the fit `(m, n)`, targets `(m,)`, weights `(m,)`."""
+        n = self.num_players
+        s = np.arange(1, n)
+        weight = jnp.asarray(1.0 / (s * (n - s)))
+        size = sample.members.sum(1)
+        share = size / n
+        row = sample.members - share[:, None]
+        target = sample.scores - ends.empty - share * (ends.full - ends.empty)
+        return row, target, weight[size - 1]
+
+    def solve(self, gram: Array, moment: Array, ends: Ends) -> tuple[Array, Array]:
+        """Values `(n,)`, and whether the coalitions determine them."""
+        # The rows are orthogonal to the vector of ones; fill in that direction.
+        n = self.num_players
+        ones = jnp.ones((n, n)) * (jnp.trace(gram) / n**2)
+        worth = ends.full - ends.empty
+        beta, sound = _solve(gram + ones, moment)
+        return worth / n + beta, sound
+
+
+@dataclasses.dataclass(frozen=True)
+class _BanzhafFit:
+    """Independent players, and the fit with an intercept."""
+
+    num_players: int
+    probability: float
+    pairs: int
+
+    @property
+    def num_columns(self) -> int:
+        return self.num_players + 1
+
+    def draw(self, key: PRNGKey) -> Bool[Array, "m n"]:
+        n, p, pairs = self.num_players, self.probability, self.pairs
         if p == 0.5:
             half = jax.random.bernoulli(key, 0.5, (pairs, n))
             return jnp.concatenate([half, ~half])
         return jax.random.bernoulli(key, p, (2 * pairs, n))
 
-    def design(drawn: Scored, ends: Ends):
+    def design(self, sample: ScoredCoalitions, ends: Ends) -> tuple[Array, ...]:
+        """Rows of the fit `(m, n + 1)`, targets `(m,)`, weights `(m,)`."""
         # The last column is the intercept, which no player is paid.
-        ones = jnp.ones((len(drawn.scores), 1))
-        row = jnp.concatenate([drawn.members - p, ones], axis=1)
-        return row, drawn.scores - ends.full, jnp.ones(len(drawn.scores))
+        ones = jnp.ones((len(sample.scores), 1))
+        row = jnp.concatenate([sample.members - self.probability, ones], axis=1)
+        return row, sample.scores - ends.full, jnp.ones(len(sample.scores))
 
-    def solve(gram, moment, ends: Ends):
-        return _solve(gram, moment)[:n]
+    def solve(self, gram: Array, moment: Array, ends: Ends) -> tuple[Array, Array]:
+        """Values `(n,)`, and whether the coalitions determine them."""
+        beta, sound = _solve(gram, moment)
+        return beta[: self.num_players], sound
 
-    settings = f"kernel_banzhaf({n}, p={p}, pairs={pairs}, groups={groups})"
-    return _estimator(n, groups, settings, draw, design, solve, columns=n + 1)
+
+_Fit = _ShapleyFit | _BanzhafFit
 
 
-def _estimator(n, groups, settings, draw, design, solve, columns=None) -> Estimator:
+def _make(
+    fit: _Fit, groups: int, settings: str, log_weights: Float[np.ndarray, " n"]
+) -> Estimator:
     check(groups >= 2, f"groups must be at least 2; got {groups}.")
-    columns = n if columns is None else columns
+    check(fit.pairs >= 1, f"pairs must be at least 1; got {fit.pairs}.")
+    return Estimator(
+        settings=settings,
+        unit="step",
+        init=_Init(fit.num_columns, groups),
+        sample=_Sampler(fit),
+        fold=_Fold(fit, groups),
+        estimate=_Estimate(fit, groups),
+        covariance=_Covariance(fit, groups),
+        merge=_merge,
+        num_evaluations=_num_evaluations,
+        max_evaluations=2 * fit.pairs,
+        shorten=_Sampler(fit).shortened,
+        log_weights=log_weights,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Init:
+    num_columns: int
+    groups: int
 
     @in_double
-    def init(ends: Ends) -> State:
-        count = jnp.zeros((), jnp.int64)
-        gram = jnp.zeros((groups, columns, columns))
-        ends = Ends(*(float64(end) for end in ends))
-        return State(gram, jnp.zeros((groups, columns)), count, count, ends)
+    def __call__(self, ends: Ends) -> State:
+        count, columns = jnp.zeros((), jnp.int64), self.num_columns
+        gram = jnp.zeros((self.groups, columns, columns))
+        moment = jnp.zeros((self.groups, columns))
+        return State(gram, moment, count, count, _estimator.as_endpoints(ends))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Sampler:
+    fit: _Fit
+    keep: int | None = None
 
     @in_double
-    def fold(state: State, drawn: Scored) -> State:
-        row, target, weight = design(drawn, state.ends)
+    def __call__(self, key: PRNGKey, game: Game, ends: Ends) -> ScoredCoalitions:
+        members = _coalitions.keep_first(self.fit.draw(key), True, self.keep)
+        return _coalitions.score_coalitions(game, members)
+
+    def shortened(self, num_evaluations: int) -> _Sampler:
+        keep = min(max(num_evaluations // 2, 1), self.fit.pairs)
+        return dataclasses.replace(self, keep=keep)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Fold:
+    fit: _Fit
+    groups: int
+
+    @in_double
+    def __call__(self, state: State, sample: ScoredCoalitions) -> State:
+        row, target, weight = self.fit.design(sample, state.ends)
         weighted = row * weight[:, None]
-        group = state.steps % groups
+        group = state.steps % self.groups
         return State(
             state.gram.at[group].add(weighted.T @ row),
             state.moment.at[group].add(weighted.T @ target),
@@ -180,60 +265,67 @@ def _estimator(n, groups, settings, draw, design, solve, columns=None) -> Estima
             state.ends,
         )
 
-    @in_double
-    def estimate(state: State) -> ValueEstimate:
-        return _jackknife(state, solve, groups)[0]
+
+@dataclasses.dataclass(frozen=True)
+class _Estimate:
+    fit: _Fit
+    groups: int
 
     @in_double
-    def covariance(state: State) -> Float[Array, "n n"]:
-        return _jackknife(state, solve, groups)[1]
+    def __call__(self, state: State) -> ValueEstimate:
+        return _jackknife(state, self.fit, self.groups)[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Covariance:
+    fit: _Fit
+    groups: int
 
     @in_double
-    def sample(key: PRNGKey, game: Game, ends: Ends) -> Scored:
-        return _coalitions.score_coalitions(game, draw(key))
+    def __call__(self, state: State) -> Float[Array, "n n"]:
+        return _jackknife(state, self.fit, self.groups)[1]
 
-    @in_double
-    def merge(a: State, b: State) -> State:
-        # Which steps share a group doesn't matter, as long as each is in one.
-        return State(
-            a.gram + b.gram,
-            a.moment + b.moment,
-            a.steps + b.steps,
-            a.coalitions + b.coalitions,
-            a.ends,
-        )
 
-    return Estimator(
-        settings=settings,
-        unit="group of steps",
-        init=init,
-        sample=sample,
-        fold=fold,
-        estimate=estimate,
-        covariance=covariance,
-        merge=merge,
-        calls=lambda state: state.coalitions,
+@in_double
+def _merge(a: State, b: State) -> State:
+    # Which steps share a group doesn't matter, as long as each is in one.
+    return State(
+        a.gram + b.gram,
+        a.moment + b.moment,
+        a.steps + b.steps,
+        a.coalitions + b.coalitions,
+        a.ends,
     )
 
 
-def _solve(gram, moment):
-    # NaN where the coalitions so far don't determine the fit: no number by accident.
+def _num_evaluations(state: State) -> Int[Array, ""]:
+    return state.coalitions
+
+
+def _solve(gram: Array, moment: Array) -> tuple[Array, Array]:
+    """The solution, and whether the coalitions so far determine it (0 if not)."""
     factor = jnp.linalg.cholesky(gram, symmetrize_input=False)
     pivots = jnp.diag(factor) ** 2
     sound = pivots.min() > 1e-10 * pivots.max()
-    return jnp.where(sound, cho_solve((factor, True), moment), jnp.nan)
+    return jnp.where(sound, cho_solve((factor, True), moment), 0.0), sound
 
 
-def _jackknife(state: State, solve, groups: int):
+def _jackknife(state: State, fit: _Fit, groups: int) -> tuple[ValueEstimate, Array]:
+    """The estimate `(n,)` and its covariance `(n, n)`, from `groups` deletions."""
     gram, moment = state.gram.sum(0), state.moment.sum(0)
-    whole = solve(gram, moment, state.ends)
-    without = jax.vmap(lambda g, m: solve(gram - g, moment - m, state.ends))(
-        state.gram, state.moment
-    )
-    used = jnp.minimum(state.steps, groups)
+    values, sound = fit.solve(gram, moment, state.ends)
+    without, all_sound = jax.vmap(
+        lambda g, m: fit.solve(gram - g, moment - m, state.ends)
+    )(state.gram, state.moment)
     away = without - without.mean(0, keepdims=True)
-    # All groups hold equally many steps once each has some; before that, no bar.
-    enough = jnp.where(state.steps >= groups, 1.0, jnp.nan)
-    spread = away.T @ away * (groups - 1) / groups * enough
-    counts = jnp.full(whole.shape, used)
-    return ValueEstimate(whole, jnp.sqrt(jnp.diag(spread)), counts), spread
+    # All groups hold equally many steps once each has some; before that, no error.
+    enough = (state.steps >= groups) & all_sound.all()
+    spread = jnp.where(enough, away.T @ away * (groups - 1) / groups, 0.0)
+    degrees = jnp.where(enough, groups - 1, 0)
+    estimate = ValueEstimate(
+        values=values,
+        stderr=jnp.sqrt(jnp.diag(spread)),
+        counts=jnp.full(values.shape, state.steps),
+        degrees=jnp.full(values.shape, jnp.where(sound, degrees, -1)),
+    )
+    return estimate, spread

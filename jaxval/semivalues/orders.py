@@ -7,7 +7,7 @@ drawn jointly, the block is the unit of the standard error.
 
 from __future__ import annotations
 
-import functools
+import dataclasses
 from collections.abc import Callable
 
 import jax
@@ -41,7 +41,7 @@ def uniform(key: PRNGKey, num_players: int) -> Int[Array, "1 n"]:
 def antithetic(key: PRNGKey, num_players: int) -> Int[Array, "2 n"]:
     """An order and its reverse: exact for games with pairwise interactions only.
 
-    Whoever comes late in one order comes early in the other, so that each pair of
+    A player that comes late in one order comes early in the other, so that each pair of
     players meets exactly once and its interaction is split in halves.
 
     Example:
@@ -57,7 +57,6 @@ def antithetic(key: PRNGKey, num_players: int) -> Int[Array, "2 n"]:
     return jnp.concatenate([order, order[:, ::-1]])
 
 
-@functools.lru_cache
 def orthogonal(num_directions: int) -> Draw:
     r"""Quasi-random orders from orthogonal directions, each with its reverse.
 
@@ -66,7 +65,7 @@ def orthogonal(num_directions: int) -> Draw:
     together, are far apart on it, hence so are their orders.
 
     Args:
-      num_directions: directions a block, at most $n - 1$ (more are cut to that); a
+      num_directions: Directions per block, at most $n - 1$ (more are cut to that); a
         block has twice as many orders.
 
     Example:
@@ -79,19 +78,9 @@ def orthogonal(num_directions: int) -> Draw:
     """
     check(num_directions >= 1, f"num_directions must be >= 1; got {num_directions}.")
 
-    def draw(key: PRNGKey, num_players: int) -> Int[Array, "orders n"]:
-        count = max(min(num_directions, num_players - 1), 1)
-        normals = jax.random.normal(key, (num_players, count))
-        q, r = jnp.linalg.qr(normals - normals.mean(0, keepdims=True))
-        # Without the signs of R the directions lean to where the algorithm puts them.
-        directions = q * jnp.sign(jnp.diag(r))[None, :]
-        order = jnp.argsort(directions.T, axis=1)
-        return jnp.concatenate([order, order[:, ::-1]])
-
-    return draw
+    return _Orthogonal(num_directions)
 
 
-@functools.lru_cache
 def rotations(num_rotations: int) -> Draw:
     r"""Stratified by size: one random order, turned to equally spaced starts.
 
@@ -101,7 +90,7 @@ def rotations(num_rotations: int) -> Draw:
     (player, size) can be left out and counted as zero: nothing is averaged by cell.
 
     Args:
-      num_rotations: $m$, orders a block, at most $n$ (more are cut to that).
+      num_rotations: $m$, orders per block, at most $n$ (more are cut to that).
 
     Example:
       >>> import numpy as np
@@ -115,19 +104,12 @@ def rotations(num_rotations: int) -> Draw:
     """
     check(num_rotations >= 1, f"num_rotations must be >= 1; got {num_rotations}.")
 
-    def draw(key: PRNGKey, num_players: int) -> Int[Array, "orders n"]:
-        count = min(num_rotations, num_players)
-        order = shuffles(key, 1, num_players)[0]
-        starts = (jnp.arange(count) * num_players) // count
-        places = (starts[:, None] + jnp.arange(num_players)[None, :]) % num_players
-        return order[places]
-
-    return draw
+    return _Rotations(num_rotations)
 
 
 @in_double
 def shuffles(key: PRNGKey, count: int, num_players: int) -> Int[Array, "{count} n"]:
-    """Independent uniform orders, by sorting 64 random bits a player: no ties.
+    """Independent uniform orders, by sorting 64 random bits per player: no ties.
 
     Example:
       >>> import numpy as np
@@ -139,3 +121,30 @@ def shuffles(key: PRNGKey, count: int, num_players: int) -> Int[Array, "{count} 
     """
     bits = jax.random.bits(key, (count, num_players), jnp.uint64)
     return jnp.argsort(bits, axis=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Orthogonal:
+    num_directions: int
+
+    def __call__(self, key: PRNGKey, num_players: int) -> Int[Array, "orders n"]:
+        count = max(min(self.num_directions, num_players - 1), 1)
+        normals = jax.random.normal(key, (num_players, count))
+        q, r = jnp.linalg.qr(normals - normals.mean(0, keepdims=True))
+        # Without the signs of R the directions lean to where the algorithm puts them.
+        directions = q * jnp.sign(jnp.diag(r))[None, :]
+        order = jnp.argsort(directions.T, axis=1)
+        return jnp.concatenate([order, order[:, ::-1]])
+
+
+@dataclasses.dataclass(frozen=True)
+class _Rotations:
+    num_rotations: int
+
+    def __call__(self, key: PRNGKey, num_players: int) -> Int[Array, "orders n"]:
+        count = min(self.num_rotations, num_players)
+        order = shuffles(key, 1, num_players)[0]
+        starts = (jnp.arange(count) * num_players) // count
+        # Row r is the order read from its start r: (count, n).
+        places = (starts[:, None] + jnp.arange(num_players)[None, :]) % num_players
+        return order[places]

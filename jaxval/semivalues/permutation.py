@@ -1,8 +1,8 @@
-r"""Permutation sampling: walk random orders, pay each player for its arrival."""
+r"""Permutation sampling: walk random orders, pay each player on arrival."""
 
 from __future__ import annotations
 
-import functools
+import dataclasses
 from typing import Any, NamedTuple
 
 import jax
@@ -18,8 +18,8 @@ from jaxval.execution.precision import float64, in_double
 from jaxval.semivalues import estimator as _estimator
 from jaxval.semivalues import orders as _orders
 from jaxval.semivalues import weights as _weights
-from jaxval.semivalues.estimator import Estimator, Units
-from jaxval.types import Ends
+from jaxval.semivalues.estimator import Estimator, RunningMoments
+from jaxval.types import Ends, PRNGKey
 
 __all__ = [
     "Walk",
@@ -32,10 +32,10 @@ __all__ = [
 
 
 class Walk(NamedTuple):
-    """Units and what they cost."""
+    """RunningMoments and the utility evaluations that they took."""
 
     units: Float[Array, "m n"]
-    calls: Int[Array, ""]
+    num_evaluations: Int[Array, ""]
 
 
 def permutation_sampling(
@@ -57,12 +57,12 @@ def permutation_sampling(
     asked for those, any other for the $n - 1$ inner prefixes as masks.
 
     Args:
-      num_players: $n$.
-      weights: a function from `weights`, or an array of $\log w(k)$.
-      draw: how orders are drawn together, from `orders`: `uniform` (the unit is the
+      num_players: Number of players, $n$.
+      weights: Function from `weights`, or an array of $\log w(k)$.
+      draw: How orders are drawn together, from `orders`: `uniform` (the unit is the
         permutation), `antithetic`, `orthogonal(m)`, `rotations(m)` (the unit is the
         block).
-      name: of `draw`, for the checkpoint's identity; its own name when left out.
+      name: Name of `draw`, for the checkpoint's identity; its own when left out.
 
     Returns:
       An estimator for `run`.
@@ -79,8 +79,9 @@ def permutation_sampling(
       Castro, Gomez and Tejada, *Polynomial calculation of the Shapley value based on
       sampling*, 2009.
     """
-    share = _weights.size_distribution(_weights.resolve(weights, num_players))
-    sample = Partial(_drawing(draw, num_players), float64(num_players * share))
+    log_weights = _weights.resolve(weights, num_players)
+    share = _weights.size_distribution(log_weights)
+    sample = Partial(_DrawAndWalk(draw, num_players), float64(num_players * share))
     name = name or getattr(draw, "__qualname__", repr(draw))
     single = draw is _orders.uniform
     return from_units(
@@ -88,6 +89,8 @@ def permutation_sampling(
         "permutation" if single else "block of permutations",
         num_players,
         sample,
+        max_evaluations=_num_orders(draw, num_players) * (num_players + 1),
+        log_weights=log_weights,
     )
 
 
@@ -162,7 +165,7 @@ def walk(
       >>> game = Game(2, lambda mask: mask.sum() * 3.0)
       >>> with jax.enable_x64(True):
       ...     out = walk(jnp.array([[1, 0]]), game, Ends(0.0, 6.0), jnp.ones(2))
-      >>> out.units.tolist(), int(out.calls)
+      >>> out.units.tolist(), int(out.num_evaluations)
       ([[3.0, 3.0]], 1)
     """
     scores = prefix_scores(orders, game, ends)
@@ -170,7 +173,8 @@ def walk(
     by_player = jax.vmap(lambda order, a: a[masks.ranks(order)])(orders, added)
     m, n = orders.shape
     asked = n + 1 if game.fast_prefixes is not None else n - 1
-    return Walk(by_player.mean(0, keepdims=True), jnp.asarray(m * asked, jnp.int64))
+    num_evaluations = jnp.asarray(m * asked, jnp.int64)
+    return Walk(by_player.mean(0, keepdims=True), num_evaluations)
 
 
 def prefix_scores(
@@ -191,31 +195,72 @@ def prefix_scores(
     return jnp.concatenate([column(ends.empty), inner, column(ends.full)], axis=1)
 
 
-def from_units(settings: str, unit: str, num_players: int, sample: Any) -> Estimator:
-    """An estimator whose samples are independent, unbiased units."""
+def from_units(
+    settings: str,
+    unit: str,
+    num_players: int,
+    sample: Any,
+    *,
+    max_evaluations: int | None = None,
+    log_weights: Float[np.ndarray, " n"] | None = None,
+    shorten: Any = None,
+) -> Estimator:
+    """An estimator whose samples are independent, unbiased units.
+
+    Args:
+      settings: Settings in words, for the checkpoint's identity.
+      unit: Name of one unit.
+      num_players: Number of players.
+      sample: Function `(key, game, ends)` to a `Walk`.
+      max_evaluations: Most evaluations of one step.
+      log_weights: Logarithms of the weights of the semi-value.
+      shorten: As of `Estimator`.
+    """
     check(num_players >= 1, f"num_players must be at least 1; got {num_players}.")
     return Estimator(
         settings=settings,
         unit=unit,
-        init=lambda ends: _estimator.no_units(num_players),
+        init=_Init(num_players),
         sample=sample,
         fold=_fold,
         estimate=_estimator.estimate,
         covariance=_estimator.covariance,
-        merge=_estimator.merge_units,
-        calls=lambda state: state.calls,
+        merge=_estimator.merge_moments,
+        num_evaluations=_num_evaluations,
+        max_evaluations=max_evaluations,
+        log_weights=log_weights,
+        shorten=shorten,
     )
 
 
-@functools.lru_cache
-def _drawing(draw, num_players):
-    # The same function each time, so that its compiled programs are found again.
+@dataclasses.dataclass(frozen=True)
+class _DrawAndWalk:
+    draw: _orders.Draw
+    num_players: int
+
     @in_double
-    def sample(factors, key, game, ends):
-        return walk(draw(key, num_players), game, ends, factors)
+    def __call__(
+        self, factors: Float[Array, " n"], key: PRNGKey, game: Game, ends: Ends
+    ) -> Walk:
+        return walk(self.draw(key, self.num_players), game, ends, factors)
 
-    return sample
+
+@dataclasses.dataclass(frozen=True)
+class _Init:
+    num_players: int
+
+    def __call__(self, ends: Ends) -> RunningMoments:
+        return _estimator.init_moments(self.num_players)
 
 
-def _fold(state: Units, drawn: Walk) -> Units:
-    return _estimator.fold_units(state, drawn.units, drawn.calls)
+def _fold(state: RunningMoments, sample: Walk) -> RunningMoments:
+    return _estimator.update_moments(state, sample.units, sample.num_evaluations)
+
+
+def _num_evaluations(state: RunningMoments) -> Int[Array, ""]:
+    return state.num_evaluations
+
+
+def _num_orders(draw: _orders.Draw, num_players: int) -> int:
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    return jax.eval_shape(lambda key: draw(key, num_players), key).shape[0]

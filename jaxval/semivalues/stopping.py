@@ -1,28 +1,33 @@
-"""When to stop: plain functions of how things stand, and ways to combine them.
+"""Stopping rules: functions of the current status, and ways to combine them.
 
-A rule is asked between rounds of steps. It never fires on what is not known yet: a
-missing standard error is not a small one, and one of exactly zero says only that all
-units agreed so far.
+A rule never fires on what is not known yet: a missing standard error is not a small
+one, and one of exactly zero says only that all units agreed so far. Rules that bound
+the evaluations or the seconds say so (`limits`), and `run` sizes its rounds by that.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy import stats
 
 from jaxval._checks import check, positive
 from jaxval.types import ValueEstimate
 
 __all__ = [
+    "Limits",
     "Rule",
     "Status",
     "all_of",
     "any_of",
     "budget",
+    "degrees_of_freedom",
+    "difference_errors",
+    "limits",
     "ranks_stable",
     "stderr_below",
     "time_limit",
@@ -30,15 +35,16 @@ __all__ = [
 ]
 
 
-class Status(NamedTuple):
-    """How a run stands.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Status:
+    """The current status of a run.
 
     Attributes:
-      estimate: so far.
-      covariance: of the values, `None` where the estimator does not keep it.
-      num_evaluations: coalitions scored.
-      steps: of the estimator.
-      seconds: spent, those before a resume included.
+      estimate: Estimate so far.
+      covariance: Covariance of the values, `None` where the estimator does not keep it.
+      num_evaluations: Utility evaluations: coalitions scored.
+      steps: Steps of the estimator.
+      seconds: Seconds spent, those before a resume included.
     """
 
     estimate: ValueEstimate
@@ -51,42 +57,82 @@ class Status(NamedTuple):
 Rule = Callable[[Status], bool]
 
 
+class Limits(NamedTuple):
+    """What a rule bounds; `None` where it does not.
+
+    Attributes:
+      num_evaluations: Utility evaluations after which the rule surely fires.
+      seconds: Seconds after which the rule surely fires.
+    """
+
+    num_evaluations: int | None = None
+    seconds: float | None = None
+
+
+def limits(rule: Rule) -> Limits:
+    """The bounds of a rule: of `budget`, `time_limit`, and combinations of them.
+
+    Args:
+      rule: Any rule; one without a `limits` attribute bounds nothing.
+
+    Example:
+      >>> limits(any_of(budget(100), units(64)))
+      Limits(num_evaluations=100, seconds=None)
+    """
+    return getattr(rule, "limits", Limits())
+
+
 def units(count: int) -> Rule:
     """Stop at `count` independent units behind every value.
 
+    Args:
+      count: Units, at least 1.
+
     Example:
       >>> estimate = ValueEstimate(np.zeros(2), np.zeros(2), np.array([5, 5]))
-      >>> units(5)(Status(estimate)), units(6)(Status(estimate))
+      >>> status = Status(estimate=estimate)
+      >>> units(5)(status), units(6)(status)
       (True, False)
     """
     check(count >= 1, f"count must be at least 1; got {count}.")
-    return lambda status: _fewest(status) >= count
+    return _Units(count)
 
 
 def budget(num_evaluations: int) -> Rule:
-    """Stop once so many coalitions were scored (the step that crosses it is kept).
+    """Stop once `num_evaluations` coalitions were scored.
+
+    The last step is shortened to the budget where the estimator allows it; otherwise
+    the step that crosses it is kept.
+
+    Args:
+      num_evaluations: Utility evaluations, at least 1; the two endpoints not counted.
 
     Example:
-      >>> status = Status(ValueEstimate(np.zeros(1), np.zeros(1), np.ones(1)), None, 50)
+      >>> estimate = ValueEstimate(np.zeros(1), np.zeros(1), np.ones(1, int))
+      >>> status = Status(estimate=estimate, num_evaluations=50)
       >>> budget(50)(status), budget(51)(status)
       (True, False)
     """
     check(num_evaluations >= 1, f"num_evaluations must be >= 1; got {num_evaluations}.")
-    return lambda status: status.num_evaluations >= num_evaluations
+    return _Budget(num_evaluations)
 
 
 def time_limit(seconds: float | int) -> Rule:
-    """Stop after so many seconds, those before a resume included.
+    """Stop after a time, that before a resume included.
 
-    The only rule under which two runs need not stop at the same step.
+    The only rule under which two runs need not stop at the same step. A game on the
+    host is not asked for another score once the time is over.
+
+    Args:
+      seconds: Seconds, positive.
 
     Example:
-      >>> estimate = ValueEstimate(np.zeros(1), np.zeros(1), np.ones(1))
-      >>> time_limit(8)(Status(estimate, seconds=9.0))
+      >>> estimate = ValueEstimate(np.zeros(1), np.zeros(1), np.ones(1, int))
+      >>> time_limit(8)(Status(estimate=estimate, seconds=9.0))
       True
     """
     positive("seconds", seconds)
-    return lambda status: status.seconds >= seconds
+    return _TimeLimit(seconds)
 
 
 def stderr_below(
@@ -95,17 +141,17 @@ def stderr_below(
     """Stop when every standard error is below a threshold.
 
     Args:
-      threshold: in the units of the score.
-      min_units: below it no standard error is believed.
-      min_agreeing: an error of exactly 0 (all units agree) is believed only after so
-        many: by the rule of three, what 300 units never showed happens in fewer than
-        one in a hundred.
+      threshold: Standard error, in the units of the score.
+      min_units: Units below which no standard error is believed.
+      min_agreeing: Units before an error of exactly 0 (all units agree) is believed:
+        by the rule of three, what 300 units never showed happens in fewer than one in
+        a hundred.
 
     Example:
       >>> known = ValueEstimate(np.ones(2), np.full(2, 0.01), np.full(2, 50))
       >>> nothing_yet = known._replace(stderr=np.zeros(2))
       >>> rule = stderr_below(0.02)
-      >>> rule(Status(known)), rule(Status(nothing_yet))
+      >>> rule(Status(estimate=known)), rule(Status(estimate=nothing_yet))
       (True, False)
 
     References:
@@ -113,14 +159,7 @@ def stderr_below(
       (the rule of three).
     """
     positive("threshold", threshold)
-
-    def rule(status: Status) -> bool:
-        stderr = np.asarray(status.estimate.stderr)
-        enough = np.where(stderr == 0, max(min_agreeing, min_units), min_units)
-        known = np.asarray(status.estimate.counts) >= enough
-        return bool((known & (stderr < threshold)).all())
-
-    return rule
+    return _StderrBelow(threshold, min_units, min_agreeing)
 
 
 def ranks_stable(
@@ -132,21 +171,22 @@ def ranks_stable(
 ) -> Rule:
     """Stop when the order of the players is known.
 
-    Every two neighbours in the ranking must be told apart, or be shown to differ by
-    less than `tie`, all of them together with the given confidence (Bonferroni) at
-    each look.
+    Every two neighbours in the ranking must be significantly different, or be shown to
+    differ by less than `tie`, all of them together with the given confidence
+    (Bonferroni) at each look.
 
     Args:
-      confidence: of the whole ranking.
-      tie: a difference that does not matter; with 0, equal players are never told
-        apart and the rule never fires on them.
-      min_units: below it no standard error is believed.
-      min_agreeing: units before an error of exactly 0 is believed.
+      confidence: Confidence in the whole ranking.
+      tie: Difference that does not matter; with 0, equal players never differ
+        significantly and the rule never fires on them.
+      min_units: Units below which no standard error is believed.
+      min_agreeing: Units before an error of exactly 0 is believed.
 
     Example:
       >>> clear = ValueEstimate(np.array([1.0, 2.0]), np.full(2, 0.1), np.full(2, 40))
       >>> close = clear._replace(values=np.array([1.0, 1.1]))
-      >>> ranks_stable()(Status(clear)), ranks_stable()(Status(close))
+      >>> rule = ranks_stable()
+      >>> rule(Status(estimate=clear)), rule(Status(estimate=close))
       (True, False)
 
     References:
@@ -154,48 +194,155 @@ def ranks_stable(
     """
     check(0.5 < confidence < 1, f"confidence must be in (0.5, 1); got {confidence}.")
     positive("tie", tie, zero=True)
-
-    def rule(status: Status) -> bool:
-        values = np.asarray(status.estimate.values)
-        fewest = _fewest(status)
-        if fewest < max(min_units, 2) or not np.isfinite(values).all():
-            return False
-        order = np.argsort(-values)
-        gap = -np.diff(values[order])
-        error = difference_errors(status.estimate, status.covariance, order)
-        enough = (error > 0) | (fewest >= min_agreeing)
-        tail = (1 - confidence) / max(len(gap), 1)
-        reach = stats.t.ppf(1 - tail / 2, fewest - 1) * error
-        return bool((enough & ((gap > reach) | (gap + reach < tie))).all())
-
-    return rule
+    return _RanksStable(confidence, tie, min_units, min_agreeing)
 
 
 def any_of(*rules: Rule) -> Rule:
     """Stop when one of the rules says so.
 
+    Args:
+      *rules: Rules, at least one.
+
     Example:
-      >>> status = Status(ValueEstimate(np.zeros(1), np.zeros(1), np.ones(1)), None, 50)
+      >>> estimate = ValueEstimate(np.zeros(1), np.zeros(1), np.ones(1, int))
+      >>> status = Status(estimate=estimate, num_evaluations=50)
       >>> any_of(budget(50), units(7))(status)
       True
     """
     check(len(rules) > 0, "any_of needs at least one rule.")
-    return lambda status: any(rule(status) for rule in rules)
+    return _AnyOf(rules)
 
 
 def all_of(*rules: Rule) -> Rule:
     """Stop when all rules say so at the same look.
 
+    Args:
+      *rules: Rules, at least one.
+
     Example:
-      >>> status = Status(ValueEstimate(np.zeros(1), np.zeros(1), np.ones(1)), None, 50)
+      >>> estimate = ValueEstimate(np.zeros(1), np.zeros(1), np.ones(1, int))
+      >>> status = Status(estimate=estimate, num_evaluations=50)
       >>> all_of(budget(50), units(7))(status)
       False
     """
     check(len(rules) > 0, "all_of needs at least one rule: none would stop at once.")
-    return lambda status: all(rule(status) for rule in rules)
+    return _AllOf(rules)
 
 
-def difference_errors(estimate: ValueEstimate, covariance, order):
+@dataclasses.dataclass(frozen=True)
+class _Units:
+    count: int
+
+    def __call__(self, status: Status) -> bool:
+        return _fewest(status) >= self.count
+
+
+@dataclasses.dataclass(frozen=True)
+class _Budget:
+    num_evaluations: int
+
+    @property
+    def limits(self) -> Limits:
+        return Limits(num_evaluations=self.num_evaluations)
+
+    def __call__(self, status: Status) -> bool:
+        return status.num_evaluations >= self.num_evaluations
+
+
+@dataclasses.dataclass(frozen=True)
+class _TimeLimit:
+    seconds: float | int
+
+    @property
+    def limits(self) -> Limits:
+        return Limits(seconds=float(self.seconds))
+
+    def __call__(self, status: Status) -> bool:
+        return status.seconds >= self.seconds
+
+
+@dataclasses.dataclass(frozen=True)
+class _StderrBelow:
+    threshold: float | int
+    min_units: int
+    min_agreeing: int
+
+    def __call__(self, status: Status) -> bool:
+        stderr = np.asarray(status.estimate.stderr)
+        agreeing = max(self.min_agreeing, self.min_units)
+        enough = np.where(stderr == 0, agreeing, self.min_units)
+        known = np.asarray(status.estimate.counts) >= enough
+        return bool((known & (stderr < self.threshold)).all())
+
+
+@dataclasses.dataclass(frozen=True)
+class _RanksStable:
+    confidence: float
+    tie: float | int
+    min_units: int
+    min_agreeing: int
+
+    def __call__(self, status: Status) -> bool:
+        values = np.asarray(status.estimate.values)
+        fewest = _fewest(status)
+        if fewest < max(self.min_units, 2) or not np.isfinite(values).all():
+            return False
+        order = np.argsort(-values)
+        gap = -np.diff(values[order])
+        error = difference_errors(status.estimate, status.covariance, order)
+        enough = (error > 0) | (fewest >= self.min_agreeing)
+        tail = (1 - self.confidence) / max(len(gap), 1)
+        free = np.min(degrees_of_freedom(status.estimate))
+        reach = stats.t.ppf(1 - tail / 2, max(float(free), 1.0)) * error
+        apart = (gap > reach) | (gap + reach < self.tie)
+        return bool((enough & apart).all())
+
+
+@dataclasses.dataclass(frozen=True)
+class _AnyOf:
+    rules: tuple[Rule, ...]
+
+    @property
+    def limits(self) -> Limits:
+        # The first bound to be met stops the run.
+        bounds = zip(*(limits(rule) for rule in self.rules), strict=True)
+        return Limits(
+            *(
+                min((b for b in bound if b is not None), default=None)
+                for bound in bounds
+            )
+        )
+
+    def __call__(self, status: Status) -> bool:
+        return any(rule(status) for rule in self.rules)
+
+
+@dataclasses.dataclass(frozen=True)
+class _AllOf:
+    rules: tuple[Rule, ...]
+
+    @property
+    def limits(self) -> Limits:
+        # A bound holds only where every rule has one of its kind.
+        bounds = zip(*(limits(rule) for rule in self.rules), strict=True)
+        return Limits(*(None if None in b else max(b) for b in bounds))
+
+    def __call__(self, status: Status) -> bool:
+        return all(rule(status) for rule in self.rules)
+
+
+def degrees_of_freedom(estimate: ValueEstimate) -> Float[np.ndarray, " n"]:
+    """Degrees of freedom of each standard error, infinite for exact values."""
+    if estimate.degrees is None:
+        return np.asarray(estimate.counts, float) - 1
+    return np.asarray(estimate.degrees, float)
+
+
+def difference_errors(
+    estimate: ValueEstimate,
+    covariance: Float[np.ndarray, "n n"] | None,
+    order: Int[np.ndarray, " n"],
+) -> Float[np.ndarray, " neighbours"]:
     """Standard errors of the differences between neighbours of an order.
 
     From the covariance where it is kept; otherwise the sum of both errors, an upper

@@ -1,18 +1,19 @@
 r"""Truncated Monte Carlo: stop an order once it can hardly gain any more.
 
-The rule saves most of the scores and costs a bias: whoever comes late is paid nothing.
+The rule saves most of the scores and costs a bias: late players are paid nothing.
 The bias is measured, not assumed away: see `bias`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from jaxval._checks import check, positive
 from jaxval.coalitions.game import Game
@@ -21,9 +22,9 @@ from jaxval.semivalues import estimator as _estimator
 from jaxval.semivalues import orders as _orders
 from jaxval.semivalues import permutation
 from jaxval.semivalues import truncated_walks as walks
-from jaxval.semivalues.estimator import Estimator, Units
-from jaxval.semivalues.truncated_walks import Drawn
-from jaxval.types import Ends, PRNGKey
+from jaxval.semivalues.estimator import Estimator, RunningMoments
+from jaxval.semivalues.truncated_walks import Sample
+from jaxval.types import Ends, PRNGKey, ValueEstimate
 
 __all__ = [
     "Bias",
@@ -36,30 +37,31 @@ __all__ = [
 ]
 
 Band = Callable[[Ends], float | Float[Array, ""]]
-"""How near to $v(N)$ counts as there."""
+"""Half-width of the band around $v(N)$, from the endpoints."""
 
 
 class State(NamedTuple):
     r"""Running moments, with what truncation left out.
 
     Attributes:
-      moments: of the truncated contributions.
-      reached: orders in which each player was reached before the walk stopped.
-      worth: $v(N) - v(\emptyset)$, what the values would sum to without truncation.
+      moments: Moments of the truncated contributions.
+      reached: Orders in which each player was reached before the walk stopped.
+      worth: Difference $v(N) - v(\emptyset)$, what the values would sum to without
+        truncation.
     """
 
-    moments: Units
+    moments: RunningMoments
     reached: Float[Array, " n"]
     worth: Float[Array, ""]
 
 
 class Bias(NamedTuple):
-    r"""What truncation did.
+    r"""Effect of truncation.
 
     Attributes:
-      missing: $v(N) - v(\emptyset)$ less the sum of the values: the bias of the sum,
-        exactly.
-      skipped: of each player, the share of orders that stopped before it.
+      missing: Difference $v(N) - v(\emptyset)$ less the sum of the values: the bias of
+        the sum, exactly.
+      skipped: Share of the orders that stopped before each player.
     """
 
     missing: float
@@ -79,7 +81,7 @@ def relative_to_full(tolerance: float) -> Band:
       Ghorbani and Zou, *Data Shapley*, ICML 2019, released code.
     """
     positive("tolerance", tolerance, zero=True)
-    return lambda ends: tolerance * jnp.abs(ends.full)
+    return _RelativeToFull(tolerance)
 
 
 def absolute(width: float) -> Band:
@@ -90,7 +92,7 @@ def absolute(width: float) -> Band:
       0.5
     """
     positive("width", width, zero=True)
-    return lambda ends: width
+    return _Absolute(width)
 
 
 def tmc(
@@ -99,8 +101,8 @@ def tmc(
     band: Band | None = None,
     patience: int = 6,
     permutations: int = 16,
-    lanes: int | None = None,
-    name: str = "relative_to_full(0.01)",
+    num_parallel: int | None = None,
+    name: str | None = None,
 ) -> Estimator:
     r"""Truncated Monte Carlo estimates of the Shapley value.
 
@@ -113,15 +115,15 @@ def tmc(
     asked for those, and nothing is saved.
 
     Args:
-      num_players: $n$.
-      band: from `relative_to_full` or `absolute`; Data Shapley's, 1% of the full score,
-        when left out.
-      patience: hits in a row that stop an order; Data Shapley's sixth by default.
-      permutations: orders a step.
-      lanes: of them, walked at the same time; they change nothing but the speed. When
-        left out: all of them `on_host`; one for a game with a `fast_step` on a CPU,
-        where fits would only wait for each other; otherwise 8.
-      name: of `band`, for the checkpoint's identity.
+      num_players: Number of players $n$, 2 at least.
+      band: Band around $v(N)$, from `relative_to_full` or `absolute`; Data Shapley's,
+        1% of the full score, when left out.
+      patience: Hits in a row that stop an order; Data Shapley's sixth by default.
+      permutations: Orders per step.
+      num_parallel: Orders walked at the same time, which changes nothing but the speed.
+        When left out: all of them `on_host`; one for a game with a `fast_step` on a
+        CPU, where fits would only wait for each other; otherwise 8.
+      name: Name of `band`, for the checkpoint's identity; its own when left out.
 
     Returns:
       An estimator for `run`; the unit is the permutation. Biased: report `bias` with
@@ -141,32 +143,27 @@ def tmc(
     """
     check(patience >= 1, f"patience must be at least 1; got {patience}.")
     check(permutations >= 1, f"permutations must be at least 1; got {permutations}.")
-    check(lanes is None or lanes >= 1, f"lanes must be at least 1; got {lanes}.")
+    check(
+        num_parallel is None or num_parallel >= 1,
+        f"num_parallel must be at least 1; got {num_parallel}.",
+    )
     check(num_players >= 2, f"num_players must be at least 2; got {num_players}.")
     band = relative_to_full(0.01) if band is None else band
-
-    @in_double
-    def sample(key: PRNGKey, game: Game, ends: Ends) -> Drawn:
-        orders = _orders.shuffles(key, permutations, num_players)
-        width = band(ends)
-        if game.fast_prefixes is not None and game.fast_step is None:
-            scores = permutation.prefix_scores(orders, game, ends)
-            return walks.cut(orders, scores, ends, width, patience)
-        wide = min(lanes or walks.default_lanes(game, permutations), permutations)
-        walk = walks.on_host if game.on_host else walks.in_lanes
-        return walk(orders, game, ends, width, patience, wide)
-
+    name = name or getattr(band, "__qualname__", None) or str(band)
+    sampler = _Sampler(num_players, band, patience, permutations, num_parallel)
     return Estimator(
         settings=f"truncated({num_players}, band={name}, patience={patience}, "
         f"permutations={permutations})",
         unit="permutation",
-        init=_init(num_players),
-        sample=sample,
+        init=_Init(num_players),
+        sample=sampler,
         fold=_fold,
-        estimate=lambda state: _estimator.estimate(state.moments),
-        covariance=lambda state: _estimator.covariance(state.moments),
+        estimate=_estimate,
+        covariance=_covariance,
         merge=_merge,
-        calls=lambda state: state.moments.calls,
+        num_evaluations=_num_evaluations,
+        max_evaluations=permutations * (num_players + 1),
+        shorten=sampler.shortened,
     )
 
 
@@ -175,21 +172,20 @@ def data_shapley(
     *,
     tolerance: float = 0.01,
     permutations: int = 16,
-    lanes: int | None = None,
+    num_parallel: int | None = None,
 ) -> Estimator:
     r"""Data Shapley's own truncation: within 1% of $v(N)$, six scores in a row.
 
     Together with the game of the same name, `games.linear_models.data_shapley`, whose
-    scores follow its rules for missing classes and for nobody, this is its released
-    code, except that the band lies around $v(N)$ itself and not around the mean of 100
-    bootstrapped test scores, whose expectation that is. When to stop is `run`'s
-    business.
+    scores follow its rules for missing classes and for the empty coalition, this is its
+    released code, except that the band lies around $v(N)$ itself and not around the
+    mean of 100 bootstrapped test scores, whose expectation that is.
 
     Args:
-      num_players: $n$.
-      tolerance: of the band, as a share of $|v(N)|$.
-      permutations: as of `tmc`.
-      lanes: as of `tmc`.
+      num_players: Number of players $n$, 2 at least.
+      tolerance: Half-width of the band, as a share of $|v(N)|$.
+      permutations: Orders per step.
+      num_parallel: Orders walked at the same time, as of `tmc`.
 
     Example:
       >>> data_shapley(40).settings
@@ -203,8 +199,7 @@ def data_shapley(
         band=relative_to_full(tolerance),
         patience=6,
         permutations=permutations,
-        lanes=lanes,
-        name=f"relative_to_full({tolerance})",
+        num_parallel=num_parallel,
     )
 
 
@@ -217,8 +212,8 @@ def bias(state: State) -> Bias:
       >>> out = run(
       ...     jax.random.key(0), tmc(20), game, until=stopping.units(16), every=1
       ... )
-      >>> told = bias(out.state)
-      >>> round(told.missing, 3), round(float(told.skipped.mean()), 3)
+      >>> effect = bias(out.state)
+      >>> round(effect.missing, 3), round(float(effect.skipped.mean()), 3)
       (0.0, 0.4)
     """
     with jax.enable_x64(True):
@@ -228,22 +223,86 @@ def bias(state: State) -> Bias:
         return Bias(missing, 1.0 - np.asarray(state.reached) / count)
 
 
-def _init(num_players):
-    @in_double
-    def init(ends: Ends) -> State:
-        worth = jnp.asarray(ends.full - ends.empty, jnp.float64)
-        return State(_estimator.no_units(num_players), jnp.zeros(num_players), worth)
+@dataclasses.dataclass(frozen=True)
+class _RelativeToFull:
+    tolerance: float
 
-    return init
+    def __call__(self, ends: Ends) -> Float[Array, ""]:
+        return self.tolerance * jnp.abs(ends.full)
+
+    def __str__(self) -> str:
+        return f"relative_to_full({self.tolerance})"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Absolute:
+    width: float
+
+    def __call__(self, ends: Ends) -> float:
+        return self.width
+
+    def __str__(self) -> str:
+        return f"absolute({self.width})"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Sampler:
+    num_players: int
+    band: Band
+    patience: int
+    permutations: int
+    num_parallel: int | None
+    keep: int | None = None
+
+    @in_double
+    def __call__(self, key: PRNGKey, game: Game, ends: Ends) -> Sample:
+        orders = _orders.shuffles(key, self.permutations, self.num_players)
+        orders = orders if self.keep is None else orders[: self.keep]
+        width, count = self.band(ends), len(orders)
+        if game.fast_prefixes is not None and game.fast_step is None:
+            scores = permutation.prefix_scores(orders, game, ends)
+            return walks.cut(orders, scores, ends, width, self.patience)
+        wanted = self.num_parallel or walks.default_num_parallel(game, count)
+        walk = walks.on_host if game.on_host else walks.in_lanes
+        return walk(orders, game, ends, width, self.patience, min(wanted, count))
+
+    def shortened(self, num_evaluations: int) -> _Sampler:
+        # How many scores an order takes is not known before: one order at a time.
+        return dataclasses.replace(self, keep=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Init:
+    num_players: int
+
+    @in_double
+    def __call__(self, ends: Ends) -> State:
+        worth = jnp.asarray(ends.full - ends.empty, jnp.float64)
+        moments = _estimator.init_moments(self.num_players)
+        return State(moments, jnp.zeros(self.num_players), worth)
 
 
 @in_double
-def _fold(state: State, drawn: Drawn) -> State:
-    moments = _estimator.fold_units(state.moments, drawn.units, drawn.calls)
-    return State(moments, state.reached + drawn.reached.sum(0), state.worth)
+def _fold(state: State, sample: Sample) -> State:
+    moments = _estimator.update_moments(
+        state.moments, sample.units, sample.num_evaluations
+    )
+    return State(moments, state.reached + sample.reached.sum(0), state.worth)
+
+
+def _estimate(state: State) -> ValueEstimate:
+    return _estimator.estimate(state.moments)
+
+
+def _covariance(state: State) -> Float[Array, "n n"] | None:
+    return _estimator.covariance(state.moments)
+
+
+def _num_evaluations(state: State) -> Int[Array, ""]:
+    return state.moments.num_evaluations
 
 
 @in_double
 def _merge(a: State, b: State) -> State:
-    moments = _estimator.merge_units(a.moments, b.moments)
+    moments = _estimator.merge_moments(a.moments, b.moments)
     return State(moments, a.reached + b.reached, a.worth)

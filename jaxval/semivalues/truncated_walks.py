@@ -12,15 +12,15 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxval.coalitions.game import Game
 from jaxval.types import Ends
 
-__all__ = ["Drawn", "cut", "default_lanes", "in_lanes", "on_host"]
+__all__ = ["Sample", "cut", "default_num_parallel", "in_lanes", "on_host"]
 
 
-class Drawn(NamedTuple):
+class Sample(NamedTuple):
     """Contributions of a block of orders, and which of them were really scored."""
 
     units: Float[Array, "m n"]
     reached: Float[Array, "m n"]
-    calls: Int[Array, ""]
+    num_evaluations: Int[Array, ""]
 
 
 def cut(
@@ -29,7 +29,7 @@ def cut(
     ends: Ends,
     width: float | Float[Array, ""],
     patience: int,
-) -> Drawn:
+) -> Sample:
     """Apply the rule after the fact, where all prefixes came at the price of one."""
     n = orders.shape[1]
     near = jnp.abs(scores[:, 1:] - ends.full) <= width
@@ -41,10 +41,10 @@ def cut(
     added = jnp.where(kept, jnp.diff(scores, axis=1), 0.0)
     units = jnp.take_along_axis(added, place, 1)
     reached = jnp.take_along_axis(kept, place, 1).astype(jnp.float64)
-    return Drawn(units, reached, jnp.asarray(len(orders) * (n + 1), jnp.int64))
+    return Sample(units, reached, jnp.asarray(len(orders) * (n + 1), jnp.int64))
 
 
-def default_lanes(game: Game, permutations: int) -> int:
+def default_num_parallel(game: Game, permutations: int) -> int:
     """All orders on the host; one where fits would wait for each other on a CPU."""
     if game.on_host:
         return permutations
@@ -58,10 +58,11 @@ def on_host(
     ends: Ends,
     width: float | Float[Array, ""],
     patience: int,
-    lanes: int,
-) -> Drawn:
+    num_parallel: int,
+) -> Sample:
     """`in_lanes` in NumPy, where a lane that has nothing left to walk drops out."""
     walked, (m, n) = np.asarray(orders), orders.shape
+    lanes = num_parallel
     empty, full, width = float(ends.empty), float(ends.full), float(width)
     units, reached, calls, taken = np.zeros((m, n)), np.zeros((m, n)), 0, lanes
     row, mask = np.arange(lanes), np.zeros((lanes, n), bool)
@@ -87,7 +88,7 @@ def on_host(
         row, place, run, before, mask = (
             x[live] for x in (row, place, run, before, mask)
         )
-    return Drawn(jnp.asarray(units), jnp.asarray(reached), jnp.asarray(calls))
+    return Sample(jnp.asarray(units), jnp.asarray(reached), jnp.asarray(calls))
 
 
 class _Lanes(NamedTuple):
@@ -96,11 +97,11 @@ class _Lanes(NamedTuple):
     run: Int[Array, " lanes"]
     before: Float[Array, " lanes"]
     mask: Bool[Array, "lanes n"]
-    carry: Any  # of the game, one a lane
+    carry: Any  # of the game, one per lane
     taken: Int[Array, ""]
     units: Float[Array, "m n"]
     reached: Float[Array, "m n"]
-    calls: Int[Array, ""]
+    num_evaluations: Int[Array, ""]
 
 
 def in_lanes(
@@ -109,10 +110,10 @@ def in_lanes(
     ends: Ends,
     width: float | Float[Array, ""],
     patience: int,
-    lanes: int,
-) -> Drawn:
+    num_parallel: int,
+) -> Sample:
     """Walk orders in lockstep; a lane whose order ends takes up the next."""
-    m, n = orders.shape
+    (m, n), lanes = orders.shape, num_parallel
     empty, full = (jnp.asarray(end, jnp.float64) for end in ends)
     fresh_carry = _fresh_carry(game)
 
@@ -127,7 +128,7 @@ def in_lanes(
         reached = add(at.reached, player, 1.0)
         run = jnp.where(jnp.abs(after - full) <= width, at.run + 1, 0)
         stopped = run >= patience
-        # The last prefix is everybody, whose score is known: no call for it.
+        # The last prefix is the grand coalition, whose score is known.
         complete = (at.place == n - 2) & ~stopped
         final = orders[row, n - 1]
         units = add(units, final, jnp.where(complete, full - after, 0.0))
@@ -136,42 +137,44 @@ def in_lanes(
         fresh = at.taken + jnp.cumsum(over) - 1
         begin = lambda x, to: jnp.where(over.reshape(-1, *(1,) * to.ndim), to[None], x)
         return _Lanes(
-            jnp.where(over, fresh, at.order),
-            jnp.where(over, 0, at.place + active),
-            jnp.where(over, 0, run),
-            jnp.where(over, empty, after),
-            mask & ~over[:, None],
-            jax.tree.map(begin, carry, fresh_carry),
-            at.taken + over.sum(),
-            units,
-            reached,
-            at.calls + active.sum(),
+            order=jnp.where(over, fresh, at.order),
+            place=jnp.where(over, 0, at.place + active),
+            run=jnp.where(over, 0, run),
+            before=jnp.where(over, empty, after),
+            mask=mask & ~over[:, None],
+            carry=jax.tree.map(begin, carry, fresh_carry),
+            taken=at.taken + over.sum(),
+            units=units,
+            reached=reached,
+            num_evaluations=at.num_evaluations + active.sum(),
         )
 
     zeros = jnp.zeros(lanes, jnp.int64)
     start = _Lanes(
-        jnp.arange(lanes, dtype=jnp.int64),
-        zeros,
-        zeros,
-        jnp.full(lanes, empty),
-        jnp.zeros((lanes, n), bool),
-        jax.tree.map(lambda x: jnp.repeat(x[None], lanes, axis=0), fresh_carry),
-        jnp.asarray(lanes, jnp.int64),
-        jnp.zeros((m, n)),
-        jnp.zeros((m, n)),
-        jnp.zeros((), jnp.int64),
+        order=jnp.arange(lanes, dtype=jnp.int64),
+        place=zeros,
+        run=zeros,
+        before=jnp.full(lanes, empty),
+        mask=jnp.zeros((lanes, n), bool),
+        carry=jax.tree.map(lambda x: jnp.repeat(x[None], lanes, axis=0), fresh_carry),
+        taken=jnp.asarray(lanes, jnp.int64),
+        units=jnp.zeros((m, n)),
+        reached=jnp.zeros((m, n)),
+        num_evaluations=jnp.zeros((), jnp.int64),
     )
     end = jax.lax.while_loop(lambda at: (at.order < m).any(), advance, start)
-    return Drawn(end.units, end.reached, end.calls)
+    return Sample(end.units, end.reached, end.num_evaluations)
 
 
-def _fresh_carry(game):
+def _fresh_carry(game: Game) -> Any:
     if game.fast_step is None:
         return ()
     return game.fast_step(None, jnp.zeros(game.num_players, bool))[0]
 
 
-def _score_lanes(game, carry, mask):
+def _score_lanes(
+    game: Game, carry: Any, mask: Bool[Array, "lanes n"]
+) -> tuple[Any, Any]:
     if game.fast_step is None:
         return carry, game.scores(mask).astype(jnp.float64)
     if len(mask) > 1:

@@ -10,6 +10,7 @@ small.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Callable
 
@@ -82,13 +83,7 @@ def weighted_banzhaf(probability: float) -> Callable[[int], LogWeights]:
         f"probability must lie strictly between 0 and 1; got {probability}. "
         "`leave_one_out` is the limit of 1.",
     )
-
-    def log_weights(num_players: int) -> LogWeights:
-        k = np.arange(num_players)
-        others = num_players - 1 - k
-        return k * np.log(probability) + others * np.log1p(-probability)
-
-    return log_weights
+    return _WeightedBanzhaf(probability)
 
 
 def beta(a: float | int, b: float | int) -> Callable[[int], LogWeights]:
@@ -97,8 +92,8 @@ def beta(a: float | int, b: float | int) -> Callable[[int], LogWeights]:
     A large $a$ favours small coalitions; Beta(1, 1) is the Shapley value.
 
     Args:
-      a: the first parameter, positive.
-      b: the second, positive.
+      a: First parameter, positive.
+      b: Second parameter, positive.
 
     Example:
       >>> np.exp(beta(4, 1)(3)).round(4).tolist()
@@ -109,12 +104,7 @@ def beta(a: float | int, b: float | int) -> Callable[[int], LogWeights]:
     """
     positive("a", a)
     positive("b", b)
-
-    def log_weights(num_players: int) -> LogWeights:
-        k = np.arange(num_players)
-        return betaln(k + b, num_players - 1 - k + a) - betaln(a, b)
-
-    return log_weights
+    return _Beta(a, b)
 
 
 def leave_one_out(num_players: int) -> Float[np.ndarray, " n"]:
@@ -135,7 +125,7 @@ def leave_group_out(size: int) -> Callable[[int], LogWeights]:
     `exact.leave_groups_out`.
 
     Args:
-      size: $g$, players in the group, the player itself included.
+      size: $g$, the players in the group, the player itself included.
 
     Example:
       >>> np.exp(leave_group_out(2)(3)).tolist()
@@ -145,17 +135,7 @@ def leave_group_out(size: int) -> Callable[[int], LogWeights]:
       Dubey, Neyman and Weber, *Value theory without efficiency*, 1981.
     """
     check(size >= 1, f"size must be at least 1; got {size}.")
-
-    def log_weights(num_players: int) -> LogWeights:
-        check(
-            size <= num_players,
-            f"size must be at most the number of players, {num_players}; got {size}.",
-        )
-        out = np.full(num_players, -np.inf)
-        out[num_players - size] = -log_binomial(num_players - 1)[num_players - size]
-        return out
-
-    return log_weights
+    return _LeaveGroupOut(size)
 
 
 def log_binomial(n: int) -> Float[np.ndarray, " sizes"]:
@@ -188,17 +168,17 @@ def digest(share: LogWeights) -> str:
 
 
 def resolve(weights: Weights, num_players: int) -> Float[np.ndarray, " n"]:
-    r"""Log weights for `num_players`, checked: one a size, normalised.
+    r"""Log weights for `num_players`, checked: one per size, normalised.
 
     Args:
-      weights: a function such as `shapley`, or an array of $\log w(k)$.
+      weights: Function such as `shapley`, or an array of $\log w(k)$.
       num_players: $n$.
 
     Returns:
       $\log w(0), \dots, \log w(n-1)$ in float64.
 
     Raises:
-      ValueError: if there is not one weight a size, one is NaN or infinite, or
+      ValueError: If there is not one weight per size, one is NaN or infinite, or
         $\sum_k \binom{n-1}{k} w(k)$ is not 1.
 
     Example:
@@ -224,3 +204,40 @@ def resolve(weights: Weights, num_players: int) -> Float[np.ndarray, " n"]:
         "the logarithm of that number, or check that these are log w(k) and not w(k).",
     )
     return log_weights
+
+
+@dataclasses.dataclass(frozen=True)
+class _WeightedBanzhaf:
+    probability: float
+
+    def __call__(self, num_players: int) -> LogWeights:
+        k = np.arange(num_players)
+        others = num_players - 1 - k
+        return k * np.log(self.probability) + others * np.log1p(-self.probability)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Beta:
+    a: float | int
+    b: float | int
+
+    def __call__(self, num_players: int) -> LogWeights:
+        k = np.arange(num_players)
+        upper = num_players - 1 - k + self.a
+        return betaln(k + self.b, upper) - betaln(self.a, self.b)
+
+
+@dataclasses.dataclass(frozen=True)
+class _LeaveGroupOut:
+    size: int
+
+    def __call__(self, num_players: int) -> LogWeights:
+        check(
+            self.size <= num_players,
+            f"size must be at most the number of players, {num_players}; got "
+            f"{self.size}.",
+        )
+        last = num_players - self.size
+        out = np.full(num_players, -np.inf)
+        out[last] = -log_binomial(num_players - 1)[last]
+        return out

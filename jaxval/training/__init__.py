@@ -6,6 +6,8 @@ from jaxval.training.losses import (
     MetricFn,
     accuracy,
     cross_entropy,
+    margin,
+    mean_metric,
     negative,
     squared_error,
 )
@@ -31,6 +33,8 @@ __all__ = [
     "as_matrix_products",
     "cross_entropy",
     "from_module",
+    "margin",
+    "mean_metric",
     "negative",
     "on_cpu",
     "predict",

@@ -28,7 +28,7 @@ def as_matrix_products(fn: Callable[..., Any]) -> Callable[..., Any]:
     included. Grouped, batch-grouped and transposed convolutions are left alone.
 
     Args:
-      fn: of arrays and pytrees of arrays.
+      fn: Function of arrays and pytrees of arrays.
 
     Example:
       >>> x, kernel = jnp.arange(5.0).reshape(1, 5, 1), jnp.ones((3, 1, 1))

@@ -28,11 +28,11 @@ def run_bytes(
     new ones.
 
     Args:
-      network: its functions.
-      recipe: optimiser, loss and minibatch.
-      x: inputs (or their shapes) of the whole data set.
-      y: targets, likewise.
-      eval_rows: rows of the validation set predicted at once.
+      network: Network to train.
+      recipe: Optimiser, loss and minibatch.
+      x: Inputs (or their shapes) of the whole data set.
+      y: Targets (or their shapes).
+      eval_rows: Validation rows predicted at once.
 
     Example:
       >>> from jaxval import models

@@ -23,11 +23,11 @@ __all__ = [
 
 
 class Variables(NamedTuple):
-    """What a network knows: parameters, which learn, and state, which is carried.
+    """Parameters of a network, which learn, and its state, which is carried.
 
     Attributes:
-      params: a pytree that the optimiser changes.
-      state: a pytree of running statistics (batch norm); empty for most networks.
+      params: Pytree that the optimiser changes.
+      state: Pytree of running statistics (batch norm); empty for most networks.
     """
 
     params: Params
@@ -58,15 +58,18 @@ class Network(NamedTuple):
 def stateless(init: Callable[[PRNGKey], Params], apply_fn: ApplyFn) -> Network:
     """A network without batch norm: the same function in training and after.
 
+    Equal functions give equal networks, and so one compiled program.
+
     Args:
-      init: `init(key) -> params`.
-      apply_fn: `apply_fn(params, x) -> outputs`.
+      init: Function `init(key) -> params`.
+      apply_fn: Function `apply_fn(params, x) -> outputs`.
+
+    Example:
+      >>> linear = stateless(lambda key: jnp.ones((2, 1)), lambda p, x: x @ p)
+      >>> linear.init(jax.random.key(0)).params.shape
+      (2, 1)
     """
-    return Network(
-        init=lambda key: Variables(init(key)),
-        train=lambda variables, x, weights: (apply_fn(variables.params, x), ()),
-        apply=lambda variables, x: apply_fn(variables.params, x),
-    )
+    return Network(_PlainInit(init), _PlainTrain(apply_fn), _PlainApply(apply_fn))
 
 
 def from_module(module: Any, x_example: Any) -> Network:
@@ -76,8 +79,8 @@ def from_module(module: Any, x_example: Any) -> Network:
     again for the other.
 
     Args:
-      module: ours (`jaxval.models`) or another's.
-      x_example: a batch of inputs, of which only shape and dtype matter.
+      module: Module of `jaxval.models` or another.
+      x_example: Batch of inputs, of which only shape and dtype matter.
 
     Example:
       >>> network = from_module(models.cnn(norm=True), jnp.zeros((1, 8, 8, 1)))
@@ -88,6 +91,30 @@ def from_module(module: Any, x_example: Any) -> Network:
     shape = (1, *x_example.shape[1:])
     example = _Example(shape, jax.dtypes.canonicalize_dtype(x_example.dtype))
     return Network(_Init(module, example), _Train(module), _Apply(module))
+
+
+@dataclasses.dataclass(frozen=True)
+class _PlainInit:
+    init: Callable[[PRNGKey], Params]
+
+    def __call__(self, key):
+        return Variables(self.init(key))
+
+
+@dataclasses.dataclass(frozen=True)
+class _PlainTrain:
+    apply_fn: ApplyFn
+
+    def __call__(self, variables, x, weights):
+        return self.apply_fn(variables.params, x), ()
+
+
+@dataclasses.dataclass(frozen=True)
+class _PlainApply:
+    apply_fn: ApplyFn
+
+    def __call__(self, variables, x):
+        return self.apply_fn(variables.params, x)
 
 
 class _Example(NamedTuple):
@@ -136,7 +163,20 @@ def predict(
     x: Num[Array, "n ..."],
     block_size: int = 256,
 ) -> Float[Array, "n outputs"]:
-    """Outputs for `x`, a block of rows at a time so that memory stays bounded."""
+    """Outputs for `x`, a block of rows at a time so that memory stays bounded.
+
+    Args:
+      network: Network to ask.
+      variables: Its parameters and state.
+      x: Inputs, one per row.
+      block_size: Rows at once.
+
+    Example:
+      >>> linear = stateless(lambda key: jnp.ones((2, 1)), lambda p, x: x @ p)
+      >>> variables = linear.init(jax.random.key(0))
+      >>> predict(linear, variables, jnp.eye(2), block_size=1).tolist()
+      [[1.0], [1.0]]
+    """
     rows = x.shape[0]
     blocks = -(-rows // block_size)
     if blocks <= 1:

@@ -32,12 +32,16 @@ class Recipe:
     one before by less than `stop_below` without being equal to it.
 
     Attributes:
-      optimizer: any optax transformation.
-      loss: of single samples; its mean over the minibatch is descended.
+      optimizer: Optax transformation.
+      loss: Loss with one entry per row; its mean over the minibatch is descended.
       batch_size: $b$; `None` takes all points of the coalition at once.
-      epochs: at most so many.
-      min_epochs: never stop before.
-      stop_below: 0 never stops early.
+      epochs: Epochs at most.
+      min_epochs: Epochs at least.
+      stop_below: Change of the loss below which the run ends; 0 never stops early.
+
+    Raises:
+      ValueError: If a number is negative, `batch_size` is 0, or `min_epochs` exceeds
+        `epochs`.
 
     Example:
       >>> Recipe(epochs=5).batch_size
@@ -72,8 +76,8 @@ def until_settled(threshold: float = 1e-6, **changes: Any) -> Recipe:
     image networks (1e-8 for the deep ones, 1e-6 for the small CNN).
 
     Args:
-      threshold: the recipe's `stop_below`.
-      **changes: of other fields of the recipe.
+      threshold: Change of the loss, the recipe's `stop_below`.
+      **changes: Other fields of the recipe.
 
     Example:
       >>> until_settled(epochs=200).min_epochs
@@ -87,9 +91,9 @@ class Trained(NamedTuple):
     """Where a run ended.
 
     Attributes:
-      variables: parameters and state; the initial ones for an empty coalition.
-      loss: mean training loss over the last epoch, infinite if there was none.
-      epochs: epochs run.
+      variables: Parameters and state; the initial ones for an empty coalition.
+      loss: Mean training loss over the last epoch, infinite if there was none.
+      epochs: Epochs run.
     """
 
     variables: Variables
@@ -123,13 +127,13 @@ def train(
     take as many steps as the largest, and those that have finished stand still.
 
     Args:
-      key: of the order of the minibatches.
-      network: its functions.
-      variables: where to start.
-      x: inputs, one a row.
-      y: targets, as the recipe's loss wants them.
-      present: the coalition's rows.
-      recipe: optimiser, loss, minibatches, epochs.
+      key: PRNG key for the order of the minibatches.
+      network: Network to train.
+      variables: Variables to start from.
+      x: Inputs, one per row.
+      y: Targets, as the recipe's loss wants them.
+      present: Mask of the coalition's rows.
+      recipe: Optimiser, loss, minibatches, epochs.
 
     Example:
       >>> linear = Network(
@@ -203,6 +207,11 @@ def epoch_order(
     The number that decides the place of a row is made from its rank alone: how many
     rows there are behind `size` changes nothing, which random bits drawn for a whole
     array at once wouldn't promise.
+
+    Args:
+      key: PRNG key for the order.
+      rows: Row numbers.
+      size: Leading entries to shuffle.
 
     Example:
       >>> order = epoch_order(jax.random.key(0), jnp.arange(5), jnp.asarray(3))

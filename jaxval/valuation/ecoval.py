@@ -1,5 +1,8 @@
-"""EcoVal on a person's own rows: clusters first, points and owners from them."""
+"""EcoVal on user-supplied rows: clusters first, points and owners from them."""
 
+from __future__ import annotations
+
+import dataclasses
 import time
 from typing import Any, NamedTuple
 
@@ -10,6 +13,7 @@ from jaxtyping import Float
 
 from jaxval import ecoval
 from jaxval.datasets.tabular.table import Table as Data
+from jaxval.evaluation import bootstrap_stderr, mean_and_stderr
 from jaxval.games import at_initialisation as untrained
 from jaxval.games import davinz
 from jaxval.games.kernel_regression import (
@@ -20,10 +24,10 @@ from jaxval.games.kernel_regression import (
 from jaxval.reporting import Column, Table
 from jaxval.runner.contract import Context
 from jaxval.semivalues import exact, intervals
-from jaxval.types import PRNGKey, ValueEstimate
-from jaxval.valuation import forecast as value_forecast
+from jaxval.types import Points, PRNGKey, ValueEstimate
+from jaxval.valuation import forecast
 from jaxval.valuation.memory_check import GIB
-from jaxval.valuation.result import Found
+from jaxval.valuation.result import Extras, Valuation
 
 __all__ = ["play"]
 
@@ -31,7 +35,7 @@ _MAX_CLUSTERS = 30
 _MAX_DIMENSIONS = 16
 
 _MOST_SHOWN = 12
-"""Rows that came later that fit the terminal; of more, the best and the worst."""
+"""Unseen rows that fit the terminal; of more, the best and the worst are shown."""
 
 
 class _Values(NamedTuple):
@@ -48,14 +52,12 @@ class _Values(NamedTuple):
     @property
     def stderr(self) -> Float[np.ndarray, " n"]:
         """By the bootstrap: of other rows and another run of the method alike."""
-        return self.resamples.std(0, ddof=1)
+        return bootstrap_stderr(self.resamples)
 
     @property
     def noise(self) -> Float[np.ndarray, " n"]:
         """What of that is the method's own: of the mean of fits to the same rows."""
-        if len(self.fits) < 2:
-            return np.full(self.fits.shape[1], np.nan)
-        return self.fits.std(0, ddof=1) / np.sqrt(len(self.fits))
+        return mean_and_stderr(self.fits)[1]
 
     def of_owners(self, owner: np.ndarray) -> "_Values":
         """The sums over each owner's rows."""
@@ -66,82 +68,106 @@ class _Values(NamedTuple):
 
 
 def play(
-    key: PRNGKey, config: Any, data: Data, limit: int | None, context: Context
-) -> Found:
+    key: PRNGKey,
+    data: Data,
+    *,
+    seeds: int,
+    resamples: int,
+    unseen: Any,
+    limit: int | None,
+    context: Context,
+) -> Valuation:
     """Fit EcoVal, again to resamples of the rows, and sum each owner's rows.
 
     Args:
-      key: of the mixtures, the representatives, their orders and the resamples.
-      config: of `value`.
-      data: a person's table.
-      limit: bytes to stay below; nothing is checked when `None`.
-      context: for progress.
+      key: PRNG key for the mixtures, the representatives, their orders and the
+        resamples.
+      data: Rows to be valued.
+      seeds: Number of fits to the rows as they are.
+      resamples: Number of fits to bootstrap resamples.
+      unseen: Table of unseen points to be valued too; none when `None`.
+      limit: Bytes to stay below; nothing is checked when `None`.
+      context: Progress and notes.
     """
     _check_memory(data, limit)
     x = np.asarray(data.dataset.x)
     embed = ecoval.principal_components(key, x, _dimensions(len(x)))
-    points = ecoval.Points(embed(x), np.asarray(data.dataset.y))
-    later = _later(config, data, embed)
+    points = Points(embed(x), np.asarray(data.dataset.y))
+    unseen_points = _unseen_points(unseen, data, embed)
     game = _Ridge(data, embed)
-    fits, resampled = _fits(key, config, game, points, context)
+    fits, resampled = _fits(key, game, points, seeds, resamples, context)
     rows = _Values(
         _stacked(ecoval.values(fitted) for fitted in fits),
         _stacked(ecoval.unseen_values(fitted, points) for fitted in resampled),
     )
     owners = rows.of_owners(np.asarray(data.dataset.owner))
-    worth = (game.of_nobody(), fits[0].clusters.full)
-    extras = _extras(data, fits, resampled, rows, later)
-    extras["sentences"] = (_scale(owners, worth), *extras["sentences"])
-    extras["arrays"] = {"bootstrap": owners.resamples}
-    calls = sum(fitted.cost.total for fitted in (*fits, *resampled))
-    return _found(key, data, owners, worth, calls, extras)
+    endpoints = (game.empty_score(), float(fits[0].clusters.full))
+    extras = _extras(data, fits, resampled, rows, unseen_points)
+    extras = dataclasses.replace(
+        extras,
+        sentences=(_scale(owners, endpoints), *extras.sentences),
+        arrays={"bootstrap": owners.resamples},
+    )
+    count = sum(fitted.cost.total for fitted in (*fits, *resampled))
+    return _valuation(key, data, owners, endpoints, count, extras)
 
 
 def _stacked(allocations) -> Float[np.ndarray, "draws n"]:
     return np.stack([np.asarray(each.values, float) for each in allocations])
 
 
-def _extras(data: Data, fits, resampled, rows: _Values, later) -> dict[str, Any]:
-    """Tables, hazards and sentences on single rows, those that came later included."""
-    told = [ecoval.report(fitted, ecoval.values(fitted)) for fitted in fits]
-    extras: dict[str, Any] = {
-        "tables": {"points": _points_table(data, rows)},
-        "unprinted": ("points",),
-        "sentences": _labelled(told[0].sentences(), len(fits)),
-        "metrics": {
+def _extras(data: Data, fits, resampled, rows: _Values, unseen) -> Extras:
+    """Tables, hazards and sentences on single rows, the unseen ones included."""
+    reports = [ecoval.report(fitted, ecoval.values(fitted)) for fitted in fits]
+    extras = Extras(
+        tables={"points": _points_table(data, rows)},
+        unprinted=("points",),
+        sentences=_labelled(reports[0].sentences(), len(fits)),
+        metrics={
             "fits": len(fits),
             "resamples": len(resampled),
             "mixture": fits[0].settings.mixture,
             "dimensions": fits[0].clustering.centroids.shape[1],
-            "hazards": [each._asdict() for each in told],
+            "hazards": [dataclasses.asdict(each) for each in reports],
         },
-    }
-    if later is None:
-        return extras
-    allocations = [ecoval.unseen_values(fitted, later) for fitted in fits]
-    came = _Values(
-        _stacked(allocations),
-        _stacked(ecoval.unseen_values(fitted, later) for fitted in resampled),
     )
-    tables, count = extras["tables"], came.fits.shape[1]
-    tables["unseen"] = _unseen_table(came, np.arange(count))
-    if count > _MOST_SHOWN:
-        extras["unprinted"] += ("unseen",)
-        tables["unseen_best_and_worst"] = _unseen_table(came, _ends(came.mean))
+    if unseen is None:
+        return extras
+    allocations = [ecoval.unseen_values(fitted, unseen) for fitted in fits]
+    values = _Values(
+        _stacked(allocations),
+        _stacked(ecoval.unseen_values(fitted, unseen) for fitted in resampled),
+    )
     again = [ecoval.report(*pair) for pair in zip(fits, allocations, strict=True)]
-    extras["metrics"]["hazards_of_unseen"] = [each._asdict() for each in again]
-    known = told[0].sentences()
-    new = [each for each in again[0].sentences() if each not in known]
-    new = [f"Of the rows that came later: {each}" for each in new]
-    extras["sentences"] = (
-        _against(rows, came), *extras["sentences"], *_labelled(new, len(fits))
+    said = reports[0].sentences()
+    new = [each for each in again[0].sentences() if each not in said]
+    new = [f"Of the unseen rows: {each}" for each in new]
+    many = values.fits.shape[1] > _MOST_SHOWN
+    return dataclasses.replace(
+        extras,
+        tables={**extras.tables, **_unseen_tables(values)},
+        unprinted=(*extras.unprinted, *(["unseen"] if many else [])),
+        metrics={
+            **extras.metrics,
+            "hazards_of_unseen": [dataclasses.asdict(each) for each in again],
+        },
+        sentences=(
+            _against(rows, values), *extras.sentences, *_labelled(new, len(fits))
+        ),
     )  # fmt: skip
-    return extras
+
+
+def _unseen_tables(values: _Values) -> dict[str, Table]:
+    count = values.fits.shape[1]
+    tables = {"unseen": _unseen_table(values, np.arange(count))}
+    if count > _MOST_SHOWN:
+        tables["unseen_best_and_worst"] = _unseen_table(values, _ends(values.mean))
+    return tables
 
 
 def _check_memory(data: Data, limit: int | None) -> None:
     rows, players = len(data.dataset.x), len(data.owner_names)
-    sampled = min(rows, 1000) + min(len(data.x_valid), 1000)
+    sampled = min(rows, 1000) + min(len(data.valid.x), 1000)
     # The median distance, the similarities of owners, responsibilities of clusters.
     need = 8 * (4 * sampled**2 + 3 * players**2)
     need += 8 * rows * (4 * _MAX_DIMENSIONS + 3 * _MAX_CLUSTERS)
@@ -153,11 +179,11 @@ def _check_memory(data: Data, limit: int | None) -> None:
         )
 
 
-def _later(config, data: Data, embed) -> ecoval.Points | None:
-    if config.unseen is None:
+def _unseen_points(unseen: Any, data: Data, embed) -> Points | None:
+    if unseen is None:
         return None
-    x, y = data.encode(config.unseen)
-    return ecoval.Points(embed(x), np.asarray(y))
+    x, y = data.encode(unseen)
+    return Points(embed(x), np.asarray(y))
 
 
 def _clusters(rows: int) -> int:
@@ -165,12 +191,12 @@ def _clusters(rows: int) -> int:
 
 
 def _dimensions(rows: int) -> int:
-    """So many that a cluster of mean size can tell its own centroid and radius."""
+    """Few enough that a cluster of mean size determines its centroid and radius."""
     return max(2, min(_MAX_DIMENSIONS, rows // _clusters(rows) - 2))
 
 
 def _settings(rows: int, dims: int) -> ecoval.Settings:
-    """The paper's mixture, with no more numbers a cluster than it has rows to fit."""
+    """The paper's mixture, with no more parameters per cluster than rows to fit."""
     clusters = _clusters(rows)
     mixtures = [
         ecoval.Mixture(num_clusters=clusters, covariance="full"),
@@ -181,39 +207,39 @@ def _settings(rows: int, dims: int) -> ecoval.Settings:
     return ecoval.Settings(mixture=[*few, mixtures[-1]][0])
 
 
-def _fits(key, config, game, points, context):
-    """Fits to the rows as they are, `--seeds` of them, and fits to resamples."""
+def _fits(key, game: _Ridge, points: Points, seeds: int, resamples: int, context):
+    """Fits to the rows as they are, one per seed, and fits to resamples."""
     again_key, bootstrap_key = jax.random.split(key)
-    settings, found, ended = _settings(*points.x.shape), [], []
-    total = config.seeds + config.resamples
+    settings, fits, ended = _settings(*points.x.shape), [], []
+    total = seeds + resamples
     with context.progress("EcoVal, fits") as update:
 
         def refit(key, points, pool):
-            found.append(
+            fits.append(
                 ecoval.fit(
                     key, game.of_points, points, pool,
                     settings=settings, cluster_game=game.of_clusters,
                 )
             )  # fmt: skip
-            update(len(found), total)
+            update(len(fits), total)
             ended.append(time.monotonic())
             if len(ended) == 2:
                 # The first has paid for the compilation.
-                _foretell((total - 2) * (ended[1] - ended[0]), total, context)
-            return found[-1]
+                _warn_if_slow((total - 2) * (ended[1] - ended[0]), total, context)
+            return fits[-1]
 
-        # Only the fits are kept: sums of owners and later rows are valued from them.
-        ecoval.bootstrap(bootstrap_key, refit, points, num_resamples=config.resamples)
-        for seed in range(1, config.seeds):
+        # Only the fits are kept: sums of owners and unseen rows are valued from them.
+        ecoval.bootstrap(bootstrap_key, refit, points, num_resamples=resamples)
+        for seed in range(1, seeds):
             refit(jax.random.fold_in(again_key, seed), points, None)
-    resampled = slice(1, 1 + config.resamples)
-    return [found[0], *found[resampled.stop :]], found[resampled]
+    resampled = slice(1, 1 + resamples)
+    return [fits[0], *fits[resampled.stop :]], fits[resampled]
 
 
-def _foretell(seconds: float, fits: int, context: Context) -> None:
-    if seconds > value_forecast.PATIENCE:
+def _warn_if_slow(seconds: float, fits: int, context: Context) -> None:
+    if seconds > forecast.PATIENCE:
         context.note(
-            f"note: {fits} fits, some {value_forecast.duration(seconds)}: give fewer "
+            f"note: {fits} fits, some {forecast.duration(seconds)}: give fewer "
             "--resamples or --seeds, or fewer rows."
         )
 
@@ -227,8 +253,8 @@ class _Ridge:
 
     def __init__(self, data: Data, embed):
         self.classes = len(data.class_names)
-        self.x_valid = self._with_constant(embed(data.x_valid))
-        self.y_valid = self._targets(data.y_valid)
+        self.x_valid = self._with_constant(embed(data.valid.x))
+        self.y_valid = self._targets(data.valid.y)
 
     def of_points(self, x, y):
         """The game whose players are points."""
@@ -238,15 +264,15 @@ class _Ridge:
         """The game whose players are clusters."""
         return self._game(points.x, points.y, cluster)
 
-    def of_nobody(self) -> float:
-        """The score of no data, which predicts 0."""
-        y = jnp.asarray(self.y_valid.reshape(len(self.y_valid), -1).T)
-        return float(negative_squared_error(jnp.zeros_like(y), y))
+    def empty_score(self) -> float:
+        """The score of the empty coalition, which predicts 0."""
+        y = jnp.asarray(self.y_valid.reshape(len(self.y_valid), -1))
+        return float(negative_squared_error(jnp.zeros_like(y), y).mean())
 
     def _game(self, x, y, owner):
         return ridge_regression(
             self._with_constant(x), self.x_valid, self._targets(y), self.y_valid, owner,
-            ridge=1.0, metric=negative_squared_error,
+            penalty=1.0, metric=negative_squared_error,
         )  # fmt: skip
 
     def _targets(self, y):
@@ -266,7 +292,7 @@ def _points_table(data: Data, rows: _Values) -> Table:
 
 def _unseen_table(rows: _Values, shown) -> Table:
     return Table(
-        "What the rows that came later are worth",
+        "Values of the unseen rows",
         (Column("row", shown + 1), *_columns(rows, shown)),
         "Rows in the order of their file. ± one standard error over "
         f"{len(rows.resamples)} bootstrap resamples of the training rows.",
@@ -291,16 +317,16 @@ def _labelled(sentences, fits: int) -> tuple[str, ...]:
     return tuple(first + each for each in sentences)
 
 
-def _against(rows: _Values, came: _Values) -> str:
-    middle = lambda each: np.median(each.mean)
+def _against(rows: _Values, unseen: _Values) -> str:
+    seen, new = rows.mean, unseen.mean
     return (
-        f"A row that came later is worth {middle(came):.2g} in the middle, a training "
-        f"row {middle(rows):.2g}; the most that one is worth is {came.mean.max():.2g} "
-        f"against {rows.mean.max():.2g}."
+        f"The median value of an unseen row is {np.median(new):.2g}, that of a "
+        f"training row {np.median(seen):.2g}; the greatest are {new.max():.2g} and "
+        f"{seen.max():.2g}."
     )
 
 
-def _scale(owners: _Values, worth: tuple[float, float]) -> str:
+def _scale(owners: _Values, endpoints: tuple[float, float]) -> str:
     noise = float(np.max(owners.noise))
     count = len(owners.fits)
     if count < 2:
@@ -313,37 +339,44 @@ def _scale(owners: _Values, worth: tuple[float, float]) -> str:
             f"same rows, is at most {noise:.2g}"
         )
     return (
-        f"Nobody scores {worth[0]:.3g} and everybody {worth[1]:.3g}; the values add up "
-        f"to {owners.mean.sum():.2g}, what the clusters lose when left out one by one"
+        f"The empty coalition scores {endpoints[0]:.3g} and the grand coalition "
+        f"{endpoints[1]:.3g}; the values add up to {owners.mean.sum():.2g}, "
+        f"what the clusters lose when left out one by one"
         f"{again}."
     )
 
 
-def _found(key, data: Data, owners: _Values, worth, calls: int, extras) -> Found:
-    players, count = len(data.owner_names), len(owners.resamples)
-    found = ValueEstimate(owners.mean, owners.stderr, np.full(players, count))
+def _valuation(key, data: Data, owners: _Values, endpoints, count, extras) -> Valuation:
+    players, resamples = len(data.owner_names), len(owners.resamples)
+    values = ValueEstimate(owners.mean, owners.stderr, np.full(players, resamples))
     covariance = np.atleast_2d(np.cov(owners.resamples.T))
     sizes = data.dataset.sizes
-    far = -davinz.discrepancy(untrained.similarity(data.dataset, data.x_valid))
-    shape = extras["metrics"]["mixture"].covariance
+    discrepancy = -davinz.discrepancy(untrained.similarity(data.dataset, data.valid.x))
+    shape = extras.metrics["mixture"].covariance
     fits = f"mean of {len(owners.fits)} fits" if len(owners.fits) > 1 else "one fit"
-    return Found(
-        found,
-        intervals.rank_confidence(found, covariance),
-        owners.noise,
-        how=(
+    return Valuation(
+        owner_names=data.owner_names,
+        num_rows=sizes,
+        estimate=values,
+        prob_greater=intervals.rank_confidence(values, covariance),
+        sampling_stderr=owners.noise,
+        name="EcoVal",
+        column="ecoval",
+        method=(
             f"EcoVal on principal components, {shape} covariances, {fits}, sums over "
             "each owner's rows"
         ),
         unit="minus the squared error of ridge regression on the validation rows",
-        sampled=f"{count} bootstrap resamples of the rows",
-        rivals={
+        error_source=f"{resamples} bootstrap resamples of the rows",
+        baselines={
             "size only": sizes / sizes.sum(),
-            "discrepancy, leave-one-out": np.asarray(exact.leave_one_out(far).values),
+            "discrepancy, leave-one-out": np.asarray(
+                exact.leave_one_out(discrepancy).values
+            ),
             "random": np.asarray(jax.random.normal(key, (players,))),
         },
-        worth=worth,
-        num_evaluations=calls,
+        endpoints=endpoints,
+        num_evaluations=count,
         draws=owners.fits,
         extras=extras,
     )

@@ -1,224 +1,334 @@
-"""Values of a person's contributors: every coalition, or samples until it is enough."""
+"""Values of owners: from every coalition, or from samples until a rule is met."""
 
-import functools
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 from jaxtyping import Float
 
 from jaxval.coalitions.game import Game
-from jaxval.datasets.tabular.table import Table
+from jaxval.datasets.tabular.table import CLASSIFICATION, Table
 from jaxval.games import at_initialisation as untrained
 from jaxval.games import davinz
-from jaxval.runner.cache import kept
+from jaxval.runner.cache import cached, data_folder, note_resumed
 from jaxval.runner.contract import Context
-from jaxval.semivalues import (
-    Outcome,
-    exact,
-    permutation,
-    run,
-    stopping,
-    weights,
-)
+from jaxval.semivalues import exact, intervals, permutation, run, stopping
 from jaxval.types import PRNGKey, ValueEstimate
-from jaxval.valuation.games import Maker
-from jaxval.valuation.result import Found, name_of, places_of, semivalue, without_errors
-from jaxval.valuation.sampling import UNITS, Seed, folder_of, foretell, sampled
+from jaxval.valuation import forecast
+from jaxval.valuation.estimators import ESTIMATORS
+from jaxval.valuation.factory import GameFactory
+from jaxval.valuation.result import Valuation, without_errors
+from jaxval.valuation.sampling import (
+    Plan,
+    SeedValues,
+    default_budget,
+    expected_evaluations,
+    sample,
+)
+from jaxval.valuation.semivalues import Semivalue
 
 __all__ = ["estimate"]
 
 
 def estimate(
-    key: PRNGKey, config: Any, table: Table, maker: Maker, context: Context
-) -> Found:
+    key: PRNGKey,
+    table: Table,
+    factory: GameFactory,
+    plan: Plan,
+    *,
+    seed: int,
+    context: Context,
+) -> Valuation:
     """Values under the game of each seed, and their mean.
 
     Args:
-      key: of the coalitions.
-      config: of `value`.
-      table: a person's data.
-      maker: of the games.
-      context: for progress and checkpoints.
+      key: PRNG key for the coalitions.
+      table: Rows to be valued.
+      factory: Makes the game of each seed.
+      plan: Semi-value, estimator and stopping rules.
+      seed: Seed of the random baseline.
+      context: Progress, notes and checkpoints.
     """
     players = len(table.owner_names)
-    weigh = semivalue(config)
-    method = _method(config, maker, players, context)
-    play = _enumerated if method == "exact" else sampled
-    for name in ("stderr", "budget", "seconds"):
-        if method == "exact" and getattr(config, name) is not None:
-            context.note(
-                f"note: --{name} has nothing to stop: nothing is sampled here."
-            )
+    method = _method(plan, factory, players, table.source, context.note)
+    folder = data_folder(context.scratch, *table.dataset, *table.valid)
+    ending = f"-{factory.name}" if method == "exact" else ""
+    parts = [f"seed-{number}{ending}" for number in range(factory.seeds)]
+    note_resumed(folder, parts, context.note)
     outcomes = []
-    for seed in range(maker.seeds):
-        title = f"{config.game}, seed {seed + 1} of {maker.seeds}"
+    for number, part in enumerate(parts):
+        title = f"{factory.name}, seed {number + 1} of {factory.seeds}"
         with context.progress(title) as update:
+            warn = _Warning(table, factory, plan, method, number, context.note)
+            if method == "exact":
+                compute = _Enumeration(factory, number, plan.semivalue, warn, update)
+                # A seed may take minutes: an interrupted run keeps the finished ones.
+                arrays, _ = cached(folder, part, compute, note=context.note)
+                outcomes.append(_from_arrays(arrays))
+                continue
+            played = factory.make(number, None)
+            if plan.seconds is None:
+                warn(played.game)
+            fold = jax.random.fold_in(key, number)
             outcomes.append(
-                play(key, config, table, maker, seed, method, weigh, context, update)
-            )
-    once = maker.random if maker.seeds == 1 and method == "exact" else ""
-    values, sure, sampling = _together(outcomes, method)
+                sample(
+                    fold, played, method, plan, factory=factory, seed=number,
+                    folder=folder, progress=update,
+                )
+            )  # fmt: skip
+    return _valuation(key, table, factory, plan, method, seed, outcomes)
+
+
+def _valuation(key, table, factory, plan, method, seed, outcomes) -> Valuation:
+    once = factory.random if factory.seeds == 1 and method == "exact" else ""
+    values, prob_greater, sampling = _mean_over_seeds(outcomes, method)
     if once:
-        values, sure = without_errors(values)
-    return Found(
-        values,
-        sure,
-        sampling,
-        how=f"{maker.what}; {_words(config, method, players)}",
-        unit=maker.unit,
-        sampled=_sampled_over(config, maker.seeds, method, players, outcomes),
-        rivals=_rivals(key, config, table, method, weigh, outcomes),
-        worth=_worth(outcomes),
-        num_evaluations=sum(each.outcome.num_evaluations for each in outcomes),
-        draws=np.stack([each.outcome.estimate.values for each in outcomes]),
-        extras={},
+        values, prob_greater = without_errors(values)
+    players = len(table.owner_names)
+    return Valuation(
+        owner_names=table.owner_names,
+        num_rows=table.dataset.sizes,
+        estimate=values,
+        prob_greater=prob_greater,
+        sampling_stderr=sampling,
+        name=plan.semivalue.label,
+        column=plan.semivalue.name.replace("-", "_"),
+        method=f"{factory.description}; {_in_words(plan.semivalue, method, players)}",
+        unit=factory.unit,
+        error_source=_error_source(factory, method, outcomes),
         drawn_once=once,
+        baselines=_baselines(
+            key, table, factory, plan.semivalue, method, seed, outcomes
+        ),
+        endpoints=_mean_endpoints(outcomes),
+        num_evaluations=sum(each.num_evaluations for each in outcomes),
+        draws=np.stack([np.asarray(each.estimate.values) for each in outcomes]),
     )
 
 
-def _method(config, maker, players, context) -> str:
-    """The estimator that `--estimator` names, or the one that suits."""
-    if config.semivalue == "leave-one-out":
-        if config.estimator not in ("auto", "exact"):
-            raise ValueError(
-                "--semivalue leave-one-out needs no estimator: it scores the absence "
-                "of every player. Leave --estimator out."
-            )
+def _method(
+    plan: Plan,
+    factory: GameFactory,
+    players: int,
+    source: str,
+    note: Callable[[str], None],
+) -> str:
+    """The estimator that was named, or the one that suits."""
+    method = _named_or_suited(plan, factory, players, source, note)
+    if method == "exact":
+        for name in ("stderr", "budget", "seconds"):
+            if getattr(plan, name) is not None:
+                note(f"note: --{name} has nothing to stop: nothing is sampled here.")
+    return method
+
+
+def _named_or_suited(plan, factory, players, source, note) -> str:
+    if plan.semivalue.is_leave_one_out:
         return "exact"
-    if config.estimator == "exact" and players > exact.MAX_PLAYERS:
+    if plan.estimator == "exact" and players > exact.MAX_PLAYERS:
         raise ValueError(
             f"--estimator exact scores all 2**n coalitions and takes at most "
-            f"{exact.MAX_PLAYERS} players; {config.data} has {players}. Leave "
+            f"{exact.MAX_PLAYERS} players; {source} has {players}. Leave "
             "--estimator out to sample them, or group rows with --owner."
         )
-    if config.estimator != "auto":
-        return config.estimator
-    asked = 2**players if config.budget is None else min(2**players, config.budget)
-    if players <= maker.max_exact and asked == 2**players:
+    row = ESTIMATORS.get(plan.estimator)
+    capped = row is not None and not row.has_growing_counts and not plan.has_rule
+    if capped and 2**players <= default_budget(players):
+        note(
+            f"note: {plan.estimator} would sample more than the {2**players} "
+            f"coalitions that {players} players have: scoring all of them."
+        )
         return "exact"
-    context.note(
+    if plan.estimator != "auto":
+        return plan.estimator
+    asked = 2**players if plan.budget is None else min(2**players, plan.budget)
+    if players <= factory.max_exact and asked == 2**players:
+        return "exact"
+    note(
         f"note: {players} players are too many to score all their coalitions"
-        f"{' here' if config.budget is None else ' within the budget'}; "
+        f"{' here' if plan.budget is None else ' within the budget'}; "
         "sampling antithetic pairs of orders (--estimator, --stderr, --budget)."
     )
     return "antithetic"
 
 
-def _enumerated(key, config, table, maker, seed, method, weigh, context, update):
-    del key, method
-    # Each seed may have trained for minutes: a killed run keeps those it had finished.
-    score = functools.partial(_scored, config, table, maker, seed, weigh, context)
-    folder = folder_of(context.scratch, table)
-    return kept(folder, f"seed-{seed}", lambda: score(update))[0]
+@dataclasses.dataclass(frozen=True)
+class _Warning:
+    """Warns of a first seed that will take long."""
+
+    table: Table
+    factory: GameFactory
+    plan: Plan
+    method: str
+    seed: int
+    note: Callable[[str], None]
+
+    def __call__(self, game: Game) -> None:
+        if self.seed > 0:
+            return
+        players = game.num_players
+        if self.method != "exact":
+            count = expected_evaluations(self.method, self.plan, players)
+        else:
+            few = self.plan.semivalue.is_leave_one_out
+            count = players + 1 if few else 2**players
+        row = ESTIMATORS.get(self.method)
+        forecast.warn_if_slow(
+            game,
+            count,
+            ordered=row is not None and row.is_ordered,
+            what="trainings" if self.factory.is_trained else "scores",
+            remedies=remedies(self.table, self.factory, self.plan),
+            note=self.note,
+            seeds=self.factory.seeds,
+        )
 
 
-def _scored(config, table, maker, seed, weigh, context, update) -> Seed:
-    played = maker.make(seed, update)
-    if seed == 0:
-        few = weigh is weights.leave_one_out
-        players = played.game.num_players
-        foretell(
-            config, table, played.game, players + 1 if few else 2**players, maker.seeds,
-            context, ordered=False,
-        )  # fmt: skip
-    progress = None if played.game.on_host else update
-    values, worth, calls = _exact_values(played.game, weigh, progress)
-    far = None if played.far is None else _exact_values(played.far, weigh, None)[0]
-    known = ValueEstimate(values, np.zeros_like(values), np.full(values.shape, calls))
-    return Seed(_exact_outcome(known, calls), far, worth)
+def remedies(table: Table, factory: GameFactory, plan: Plan) -> tuple[str, ...]:
+    """Settings that would shorten a valuation."""
+    grouped = len(table.owner_names) < len(table.dataset.x)
+    ways = [] if grouped else ["--owner to value groups"]
+    if not plan.semivalue.is_leave_one_out and plan.estimator != "exact":
+        ways.append("a smaller --budget" if plan.budget else "--budget N")
+    if plan.estimator == "exact":
+        ways.append("another --estimator")
+    if factory.is_trained:
+        is_classes = table.task == CLASSIFICATION
+        ways.append(f"--game {'logistic' if is_classes else 'ridge'}")
+    return tuple(ways)
 
 
-def _exact_outcome(known: ValueEstimate, count: int) -> Outcome:
-    return Outcome(
-        estimate=known,
-        covariance=None,
-        num_evaluations=count,
-        steps=count,
-        seconds=0.0,
-        state=None,
+@dataclasses.dataclass(frozen=True)
+class _Enumeration:
+    """Scores all coalitions (or all but one player) of one seed's game."""
+
+    factory: GameFactory
+    seed: int
+    semivalue: Semivalue
+    warn: Callable[[Game], None]
+    update: Callable[..., None]
+
+    def __call__(self) -> dict[str, Any]:
+        played = self.factory.make(self.seed, self.update)
+        self.warn(played.game)
+        progress = None if played.game.on_host else self.update
+        values, endpoints, count = _exact_values(played.game, self.semivalue, progress)
+        discrepancy = None
+        if played.discrepancy is not None:
+            discrepancy = _exact_values(played.discrepancy, self.semivalue, None)[0]
+        return {
+            "values": values,
+            "endpoints": endpoints,
+            "num_evaluations": count,
+            "discrepancy": discrepancy,
+        }
+
+
+def _exact_values(game: Game, semivalue: Semivalue, progress):
+    if semivalue.is_leave_one_out:
+        values = np.asarray(exact.leave_one_out(game).values)
+        return values, None, game.num_players + 1
+    scores = exact.table(game, progress=progress)
+    endpoints = (float(scores[0]), float(scores[-1]))
+    return (
+        np.asarray(exact.from_table(scores, semivalue.weights)),
+        endpoints,
+        len(scores),
     )
 
 
-def _exact_values(game: Game, weigh, progress):
-    if weigh is weights.leave_one_out:
-        found = exact.leave_one_out(game)
-        return np.asarray(found.values), None, game.num_players + 1
-    scores = exact.table(game, progress=progress)
-    ends = (float(scores[0]), float(scores[-1]))
-    return exact.from_table(scores, weigh), ends, len(scores)
+def _from_arrays(arrays: dict[str, Any]) -> SeedValues:
+    values, count = arrays["values"], arrays["num_evaluations"]
+    exactly = ValueEstimate(
+        values,
+        np.zeros_like(values),
+        np.full(values.shape, count),
+        np.full(values.shape, np.inf),
+    )
+    return SeedValues(
+        estimate=exactly,
+        covariance=None,
+        num_evaluations=count,
+        discrepancy=arrays["discrepancy"],
+        endpoints=arrays["endpoints"],
+    )
 
 
-def _together(outcomes: list[Seed], method: str):
-    """The mean over seeds, its error, the surety of the ranks, the sampling's part."""
-    estimates = [each.outcome.estimate for each in outcomes]
-    draws = np.stack([np.asarray(e.values, float) for e in estimates])
-    errors = np.stack([np.asarray(e.stderr, float) for e in estimates])
+def _mean_over_seeds(outcomes: Sequence[SeedValues], method: str):
+    """The mean, its `prob_greater`, and the sampling's part of the error."""
+    draws = np.stack([np.asarray(each.estimate.values, float) for each in outcomes])
+    errors = np.stack([np.asarray(each.estimate.stderr, float) for each in outcomes])
     count = len(draws)
     sampling = np.sqrt((errors**2).sum(0)) / count
     if count == 1:
-        only = outcomes[0].outcome
-        covariance = only.covariance
+        (single,) = outcomes
+        covariance = single.covariance
         if method == "exact":
             covariance = np.zeros((draws.shape[1],) * 2)
-        return only.estimate, places_of(only.estimate, covariance), sampling
+        confidence = intervals.rank_confidence(single.estimate, covariance)
+        return single.estimate, confidence, sampling
+    # Seeds are independent: the covariance of their mean, (n, n).
     covariance = np.atleast_2d(np.cov(draws.T)) / count
     mean = ValueEstimate(
         draws.mean(0),
         np.sqrt(np.diag(covariance)),
         np.full(draws.shape[1], count),
     )
-    return mean, places_of(mean, covariance), sampling
+    return mean, intervals.rank_confidence(mean, covariance), sampling
 
 
-def _words(config, method: str, players: int) -> str:
-    name = name_of(config)
-    if config.semivalue == "leave-one-out":
-        return f"{name} values"
+def _in_words(semivalue: Semivalue, method: str, players: int) -> str:
+    if semivalue.is_leave_one_out:
+        return f"{semivalue.label} values"
     if method == "exact":
-        return f"exact {name} values over {2**players} coalitions"
-    return f"{name} values by {method} sampling"
+        return f"exact {semivalue.label} values over {2**players} coalitions"
+    return f"{semivalue.label} values by {method} sampling"
 
 
-def _sampled_over(config, seeds, method, players, outcomes) -> str:
+def _error_source(factory: GameFactory, method: str, outcomes) -> str:
     parts = []
-    if seeds > 1:
-        what = "trainings" if config.game == "retraining" else "initialisations"
-        parts.append(f"{seeds} {what}")
+    if factory.seeds > 1:
+        parts.append(f"{factory.seeds} {factory.random}s")
     if method != "exact":
-        counts = [int(np.min(each.outcome.estimate.counts)) for each in outcomes]
-        unit = UNITS.get(method, "units")
-        parts.append(f"{min(counts)} {unit}{' each' if seeds > 1 else ''}")
+        counts = [int(np.min(each.estimate.counts)) for each in outcomes]
+        each = " each" if factory.seeds > 1 else ""
+        parts.append(f"{min(counts)} {ESTIMATORS[method].unit}{each}")
     return ", ".join(parts)
 
 
-def _rivals(key, config, table, method, weigh, outcomes):
+def _baselines(key, table, factory, semivalue, method, seed, outcomes):
     """Values of what needs no network, and of the rest of DAVINZ where it is valued."""
     sizes = table.dataset.sizes
-    rivals = {"size only": sizes / sizes.sum()}
-    values = np.mean([each.outcome.estimate.values for each in outcomes], axis=0)
-    if outcomes[0].far is not None:
-        far = np.mean([each.far for each in outcomes], axis=0)
-        rivals["discrepancy only"], rivals["complexity only"] = far, values - far
-    elif config.game != "discrepancy":
-        rivals["discrepancy only"] = _nearness(key, config, table, method, weigh)
-    seed = np.random.default_rng(config.seed)
-    rivals["random"] = seed.normal(size=len(sizes))
-    if config.game == "size":
-        del rivals["size only"]
-    return rivals
+    baselines = {"size only": sizes / sizes.sum()}
+    values = np.mean([each.estimate.values for each in outcomes], axis=0)
+    if outcomes[0].discrepancy is not None:
+        discrepancy = np.mean([each.discrepancy for each in outcomes], axis=0)
+        baselines["discrepancy only"] = discrepancy
+        baselines["complexity only"] = values - discrepancy
+    elif factory.name != "discrepancy":
+        baselines["discrepancy only"] = _discrepancy(key, table, method, semivalue)
+    baselines["random"] = np.random.default_rng(seed).normal(size=len(sizes))
+    if factory.name == "size":
+        del baselines["size only"]
+    return baselines
 
 
-def _nearness(key, config, table, method, weigh) -> Float[np.ndarray, " n"]:
-    game = -davinz.discrepancy(untrained.similarity(table.dataset, table.x_valid))
-    if method == "exact" and (game.num_players <= 16 or weigh is weights.leave_one_out):
-        return _exact_values(game, weigh, None)[0]
-    estimator = permutation.antithetic(game.num_players, weigh)
+def _discrepancy(key, table, method, semivalue) -> Float[np.ndarray, " n"]:
+    game = -davinz.discrepancy(untrained.similarity(table.dataset, table.valid.x))
+    if method == "exact" and (game.num_players <= 16 or semivalue.is_leave_one_out):
+        return _exact_values(game, semivalue, None)[0]
+    estimator = permutation.antithetic(game.num_players, semivalue.weights)
     outcome = run(key, estimator, game, until=stopping.units(64))
     return np.asarray(outcome.estimate.values)
 
 
-def _worth(outcomes) -> tuple[float, float] | None:
-    if outcomes[0].worth is None:
+def _mean_endpoints(outcomes: Sequence[SeedValues]) -> tuple[float, float] | None:
+    endpoints = [each.endpoints for each in outcomes if each.endpoints is not None]
+    if not endpoints:
         return None
-    nobody, everybody = np.mean([each.worth for each in outcomes], axis=0)
-    return float(nobody), float(everybody)
+    empty, full = np.mean(endpoints, axis=0)
+    return float(empty), float(full)

@@ -1,9 +1,10 @@
 """How long a valuation will take, said before it is begun."""
 
+from __future__ import annotations
+
 import math
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -15,10 +16,16 @@ from jaxval.execution.precision import double
 from jaxval.semivalues import Estimator
 from jaxval.types import Ends
 
-__all__ = ["PATIENCE", "calls_of", "duration", "forecast", "seconds_of_a_score"]
+__all__ = [
+    "PATIENCE",
+    "duration",
+    "num_evaluations",
+    "seconds_per_score",
+    "warn_if_slow",
+]
 
 PATIENCE = 180.0
-"""Seconds below which nobody needs a forecast."""
+"""Seconds below which no forecast is needed."""
 
 _MANY_PLAYERS = 40
 """Players of a traced game above which an order is timed: below, it is soon over."""
@@ -27,38 +34,48 @@ _MANY_SCORES = 4096
 """Coalitions of a traced game above which one of them is timed."""
 
 
-def forecast(
-    config: Any,
+def warn_if_slow(
     game: Game,
-    scores: int,
-    seeds: int,
+    count: int,
     *,
     ordered: bool,
-    classes: bool,
-    advise: Callable[[str], None],
+    what: str,
+    remedies: Sequence[str],
+    note: Callable[[str], None],
+    seeds: int = 1,
 ) -> None:
-    """Time one score, and say so if all of them will take more than a few minutes.
+    """Time one utility evaluation, and say so if all will take more than minutes.
 
     Args:
-      config: of `value`.
-      game: of the first seed.
-      scores: that will be asked for, with one seed.
-      seeds: how often.
-      ordered: whether they are asked for along orders of the players.
-      classes: whether the target is a class.
-      advise: takes the line.
+      game: Game of the first seed.
+      count: Utility evaluations for each seed.
+      ordered: Whether they are prefixes of orders of the players.
+      what: What an evaluation is, in the plural: scores, trainings.
+      remedies: Settings that would shorten it.
+      note: Takes the line.
+      seeds: Number of seeds.
     """
-    many = game.num_players > _MANY_PLAYERS if ordered else scores > _MANY_SCORES
+    many = game.num_players > _MANY_PLAYERS if ordered else count > _MANY_SCORES
     if not (game.on_host or many):
         return
-    total = scores * seeds
-    seconds = total * seconds_of_a_score(game, ordered=ordered)
+    total = count * seeds
+    seconds = total * seconds_per_score(game, ordered=ordered)
     if seconds > PATIENCE:
-        advise(_line(config, total, seconds, classes))
+        advice = " or ".join(w for w in (", ".join(remedies[:-1]), *remedies[-1:]) if w)
+        note(
+            f"note: about {float(f'{total:.2g}'):,.0f} {what}, some "
+            f"{duration(seconds)}{': give ' if advice else ''}{advice}."
+        )
 
 
-def calls_of(estimator: Estimator, num_players: int, units: int) -> int:
-    """Scores behind so many units, from one step on a game that costs nothing."""
+def num_evaluations(estimator: Estimator, num_players: int, units: int) -> int:
+    """Utility evaluations behind `units` units, from one step on a game without cost.
+
+    Args:
+      estimator: Estimator that will be run.
+      num_players: Number of players.
+      units: Units that are waited for.
+    """
     free = Game(
         num_players,
         lambda mask: mask.sum() * 1.0,
@@ -69,15 +86,17 @@ def calls_of(estimator: Estimator, num_players: int, units: int) -> int:
         ends = Ends(jnp.float64(0.0), jnp.float64(num_players))
         state = estimator.step(jax.random.key(0), estimator.init(ends), free, ends)
         counts = np.asarray(estimator.estimate(state).counts)
-        return int(estimator.calls(state)) * math.ceil(units / max(1, counts.max()))
+        return int(estimator.num_evaluations(state)) * math.ceil(
+            units / max(1, counts.max())
+        )
 
 
-def seconds_of_a_score(game: Game, *, ordered: bool) -> float:
-    """Seconds for one score after compilation, as many will be asked for.
+def seconds_per_score(game: Game, *, ordered: bool) -> float:
+    """Seconds for one score after compilation, in the way that many will be asked for.
 
     Args:
-      game: any.
-      ordered: time the prefixes of an order, which many games score at a discount;
+      game: Game to time.
+      ordered: Time the prefixes of an order, which many games score at a discount;
         otherwise, and on the host, a coalition of half of the players.
     """
     count = game.num_players
@@ -92,24 +111,11 @@ def seconds_of_a_score(game: Game, *, ordered: bool) -> float:
     return (time.monotonic() - start) / asked
 
 
-def _line(config, total: int, seconds: float, classes: bool) -> str:
-    what = "trainings" if config.game == "retraining" else "scores"
-    ways = [] if config.owner else ["--owner to value groups"]
-    if config.semivalue != "leave-one-out" and config.estimator != "exact":
-        ways.append("a smaller --budget" if config.budget else "--budget N")
-    if config.estimator == "exact":
-        ways.append("another --estimator")
-    if config.game == "retraining":
-        ways.append(f"--game {'logistic' if classes else 'ridge'}")
-    advice = f": give {' or '.join(filter(None, [', '.join(ways[:-1]), ways[-1]]))}"
-    return (
-        f"note: about {float(f'{total:.2g}'):,.0f} {what}, some {duration(seconds)}"
-        f"{advice}."
-    )
-
-
 def duration(seconds: float) -> str:
     """Seconds in words, to two digits.
+
+    Args:
+      seconds: Duration.
 
     Example:
       >>> duration(250.0), duration(144_000.0), duration(1e6)

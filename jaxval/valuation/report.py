@@ -1,101 +1,112 @@
-"""What `value` found, as tables, sentences and a picture."""
+"""A valuation as tables, sentences and a picture."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from jaxval.datasets.tabular.table import Table as Data
 from jaxval.evaluation import Agreement, spearman
-from jaxval.evaluation.ranking import ranks
 from jaxval.reporting import Column, Table, bar_chart
 from jaxval.reporting.plots import COLOURS, bars
+from jaxval.reporting.tables import to_text
 from jaxval.runner.contract import Result
-from jaxval.valuation.result import Found, name_of, places
+from jaxval.valuation.result import Valuation, rank_ranges
 
-__all__ = ["report"]
+__all__ = ["as_text", "draw", "report", "values_table"]
 
 _MOST_SHOWN = 24
 """Players that fit the terminal; of more, the best and the worst are shown."""
 
 _ENDS = 8
-"""Of how many at either end."""
+"""Players shown at either end of many."""
 
 
-def report(config: Any, data: Data, found: Found) -> Result:
-    """Tables, sentences and a picture.
-
-    Args:
-      config: of `value`.
-      data: a person's table.
-      found: values of its owners.
-    """
-    order = np.argsort(-found.values.values, kind="stable")
-    whole = _table(config, data, found, np.arange(len(order)))
+def report(valuation: Valuation) -> Result:
+    """Tables, sentences and a picture of a valuation."""
+    whole = values_table(valuation)
     tables = {"values": whole}
+    extras = valuation.extras
     unprinted: list[str] = []
-    shown = order
-    if len(order) > _MOST_SHOWN:
-        shown = np.concatenate([order[:_ENDS], order[-_ENDS:]])
-        tables["best_and_worst"] = _table(config, data, found, shown)
+    shown = _shown(valuation)
+    if len(shown) < len(valuation):
+        tables["best_and_worst"] = _table(valuation, shown)
         unprinted.append("values")
-    agree = _agreement(found)
-    tables["rivals"] = _rivals(found, agree)
-    extra_tables = found.extras.get("tables", {})
-    names = [data.owner_names[i] for i in shown]
-    values, errors = (np.asarray(each)[shown] for each in found.values[:2])
+    agreement = _agreement(valuation)
+    tables["baselines"] = _baselines(valuation, agreement)
+    names = [valuation.owner_names[i] for i in shown]
     return Result(
-        tables={**tables, **extra_tables},
-        unprinted=(*unprinted, *found.extras.get("unprinted", ())),
-        chart=bar_chart(names, values, errors, title=_title(config)),
-        metrics=_metrics(data, found, agree),
-        sentences=(
-            *_sentences(data.owner_names, found, agree),
-            *found.extras.get("sentences", ()),
+        tables={**tables, **extras.tables},
+        unprinted=(*unprinted, *extras.unprinted),
+        chart=bar_chart(
+            names,
+            valuation.values[shown],
+            valuation.stderr[shown],
+            title=f"{valuation.name} value",
         ),
-        arrays={"draws": found.draws, **found.extras.get("arrays", {})},
-        draw=lambda figure: _draw(figure, config, data, found),
+        metrics=_metrics(valuation, agreement),
+        sentences=(*_sentences(valuation, agreement), *extras.sentences),
+        arrays={"draws": valuation.draws, **extras.arrays},
+        draw=lambda figure: draw(figure, valuation),
     )
 
 
-def _title(config) -> str:
-    return "EcoVal value" if config.game == "ecoval" else f"{name_of(config)} value"
+def as_text(valuation: Valuation, width: int = 88) -> str:
+    """The table of a valuation, the best and the worst of many, and what it means."""
+    table = _table(valuation, _shown(valuation))
+    sentences = (
+        *_sentences(valuation, _agreement(valuation)),
+        *valuation.extras.sentences,
+    )
+    return "\n".join([to_text(table, width).rstrip(), *sentences])
 
 
-def _table(config, data: Data, found: Found, rows: np.ndarray) -> Table:
-    values, errors, counts = (np.asarray(each)[rows] for each in found.values)
-    best, worst = places(found.sure)
-    rank = ranks(np.asarray(found.values.values))
-    over = f", ± one standard error over {found.sampled}" if found.sampled else ""
+def values_table(valuation: Valuation) -> Table:
+    """All owners in the order of `owner_names`."""
+    return _table(valuation, np.arange(len(valuation)))
+
+
+def _shown(valuation: Valuation) -> np.ndarray:
+    order = valuation.order
+    if len(order) <= _MOST_SHOWN:
+        return order
+    return np.concatenate([order[:_ENDS], order[-_ENDS:]])
+
+
+def _table(valuation: Valuation, rows: np.ndarray) -> Table:
+    best, worst = rank_ranges(valuation.prob_greater)
+    counts = np.asarray(valuation.estimate.counts)
+    source = valuation.error_source
+    over = f", ± one standard error over {source}" if source else ""
     return Table(
-        f"What each owner's rows are worth: {_title(config)}",
+        f"Values of the owners of the rows: {valuation.name} value",
         (
-            Column("owner", [data.owner_names[i] for i in rows]),
-            Column("rows", data.dataset.sizes[rows]),
+            Column("owner", [valuation.owner_names[i] for i in rows]),
+            Column("rows", valuation.num_rows[rows]),
             Column(
-                _column(config), values, errors, _title(config).removesuffix(" value")
+                valuation.column,
+                valuation.values[rows],
+                valuation.stderr[rows],
+                valuation.name,
             ),
-            Column("rank", rank[rows]),
+            Column("rank", valuation.ranks[rows]),
             Column("best_place", best[rows], shown=False),
             Column("worst_place", worst[rows], shown=False),
             Column("places", _ranges(best[rows], worst[rows])),
-            Column("above_next", _above_next(found)[rows]),
-            Column("sampling_stderr", found.sampling[rows], shown=False),
-            Column("units", counts, shown=False),
+            Column("above_next", _above_next(valuation)[rows]),
+            Column("sampling_stderr", valuation.sampling_stderr[rows], shown=False),
+            Column("units", counts[rows], shown=False),
             *(
-                Column(name.replace(" ", "_"), rival[rows], shown=False)
-                for name, rival in found.rivals.items()
+                Column(name.replace(" ", "_"), baseline[rows], shown=False)
+                for name, baseline in valuation.baselines.items()
             ),
         ),
-        f"{found.how}. In units of {found.unit}{over}. places: between which the true "
-        "rank lies, above next: how surely worth more than the next (each comparison "
-        "by itself, 95%).",
+        f"{valuation.method}. In units of {valuation.unit}{over}. places: range that "
+        "the true rank lies in; above next: probability that the value is greater than "
+        "the next one's (each comparison by itself, 95%).",
     )
-
-
-def _column(config) -> str:
-    name = "ecoval" if config.game == "ecoval" else config.semivalue
-    return name.replace("-", "_")
 
 
 def _ranges(best, worst) -> list[str]:
@@ -103,142 +114,144 @@ def _ranges(best, worst) -> list[str]:
     return [str(a) if a == b else f"{a}-{b}" for a, b in pairs]
 
 
-def _above_next(found: Found) -> Float[np.ndarray, " n"]:
-    """How surely each player is worth more than the next; NaN of the last."""
-    order = np.argsort(-found.values.values, kind="stable")
+def _above_next(valuation: Valuation) -> Float[np.ndarray, " n"]:
+    """Probability that a value is greater than the next one's; NaN for the last."""
+    order = valuation.order
     above = np.full(len(order), np.nan)
-    above[order[:-1]] = found.sure[order[:-1], order[1:]]
+    above[order[:-1]] = valuation.prob_greater[order[:-1], order[1:]]
     return above
 
 
-def _agreement(found: Found) -> dict[str, Agreement]:
-    values = np.asarray(found.values.values)
-    return {name: spearman(values, rival) for name, rival in found.rivals.items()}
+def _agreement(valuation: Valuation) -> dict[str, Agreement]:
+    return {
+        name: spearman(valuation.values, baseline)
+        for name, baseline in valuation.baselines.items()
+    }
 
 
-def _rivals(found: Found, agree: dict[str, Agreement]) -> Table:
-    value, low, high = np.array(list(agree.values())).T
+def _baselines(valuation: Valuation, agreement: Mapping[str, Agreement]) -> Table:
+    value, low, high = np.array(list(agreement.values())).T
     return Table(
-        "Would something simpler have said the same?",
+        "Would a simpler score give the same ranking?",
         (
-            Column("score", list(agree)),
+            Column("score", list(agreement)),
             Column("spearman", value),
             Column("low", low, heading="from"),
             Column("high", high, heading="to"),
         ),
         "Rank correlation of its values with those above; from, to: its 95% interval "
-        f"for {len(found.values.values)} owners.",
+        f"for {len(valuation)} owners.",
     )
 
 
-def _metrics(data: Data, found: Found, agree) -> dict[str, Any]:
+def _metrics(valuation: Valuation, agreement) -> dict[str, Any]:
+    empty, full = valuation.endpoints or (None, None)
     return {
-        "task": data.task,
-        "owners": len(data.owner_names),
-        "training_rows": len(data.dataset.x),
-        "validation_rows": len(data.x_valid),
-        "features": len(data.feature_names),
-        "target_range": data.target_range,
-        "classes": data.class_names,
-        "method": found.how,
-        "num_evaluations": found.num_evaluations,
-        "score_of_nobody": None if found.worth is None else found.worth[0],
-        "score_of_everybody": None if found.worth is None else found.worth[1],
-        "spearman_with": {name: each.value for name, each in agree.items()},
-        "pairs_told_apart": _told_apart(found)[0],
-        **found.extras.get("metrics", {}),
+        **valuation.metrics,
+        "method": valuation.method,
+        "num_evaluations": valuation.num_evaluations,
+        "empty_score": empty,
+        "full_score": full,
+        "spearman_with": {name: each.value for name, each in agreement.items()},
+        "resolved_pairs": _resolved_pairs(valuation)[0],
+        **valuation.extras.metrics,
     }
 
 
 _KNOWN = 0.5
-"""Share of all pairs that must be told apart for a ranking to be compared."""
+"""Share of all pairs that must be resolved for a ranking to be compared."""
 
 _ALIKE = 0.9
 """Rank correlation from which two rankings are as good as the same."""
 
 
 def _sentences(
-    names: tuple[str, ...], found: Found, agree: dict[str, Agreement]
+    valuation: Valuation, agreement: Mapping[str, Agreement]
 ) -> tuple[str, ...]:
-    values = np.asarray(found.values.values)
-    order = np.argsort(-values, kind="stable")
-    best, worst = (names[order[i]] for i in (0, -1))
-    if np.ptp(values) == 0:
-        return ("All owners are worth the same under this score.",)
-    first = f"{best} is worth most and {worst} least; {_trust(found, order)}."
-    known = {name: r for name, r in agree.items() if name != "random" and r[0] == r[0]}
-    if not known:
+    order = valuation.order
+    best, worst = (valuation.owner_names[order[i]] for i in (0, -1))
+    if np.ptp(valuation.values) == 0:
+        return ("All owners have the same value under this score.",)
+    first = f"{best} has the greatest value and {worst} the smallest; "
+    first += f"{_confidence(valuation)}."
+    informative = {
+        name: each
+        for name, each in agreement.items()
+        if name != "random" and not np.isnan(each.value)
+    }
+    if not informative:
         return (first,)
-    return first, _verdict(found, known)
+    return first, _verdict(valuation, informative)
 
 
-def _verdict(found: Found, known: dict[str, Agreement]) -> str:
-    """Whether a simpler score would have done, as far as that can be told."""
-    nearest = max(known, key=lambda name: known[name].value)
-    value, low, high = known[nearest]
-    said = f"Of the simpler scores {nearest} ranks most like it (Spearman {value:.2f}"
-    told, pairs = _told_apart(found)
-    if not told >= _KNOWN * pairs:
+def _verdict(valuation: Valuation, agreement: Mapping[str, Agreement]) -> str:
+    """Whether a simpler score gives the same ranking, as far as the data can tell."""
+    nearest = max(agreement, key=lambda name: agreement[name].value)
+    value, low, high = agreement[nearest]
+    said = f"Of the simpler scores, {nearest} ranks most like it (Spearman {value:.2f}"
+    resolved, pairs = _resolved_pairs(valuation)
+    if not resolved >= _KNOWN * pairs:
         why = (
-            "nothing is known of its errors"
-            if found.drawn_once
-            else f"{told:.0f} of {pairs} pairs of owners are told apart at 95%"
+            "its errors are unknown"
+            if valuation.drawn_once
+            else f"{resolved:.0f} of {pairs} pairs of owners are resolved at 95%"
         )
-        return (
-            f"{said}), but this ranking is not known well enough to be compared: {why}."
-        )
+        return f"{said}), but this ranking is too uncertain to be compared: {why}."
     said += f", 95% interval {low:.2f} to {high:.2f}): " if low == low else "): "
-    owners = len(found.values.values)
+    owners = len(valuation)
     if value >= _ALIKE:
-        same = "most of this ranking could be had from that alone"
+        same = "that alone gives most of this ranking"
         doubt = "" if low > 0.5 else f", as far as {owners} owners can tell"
         return f"{said}{same}{doubt}."
     if high < _ALIKE:
-        return f"{said}the ranking says something that no simpler score says."
+        return f"{said}the ranking differs from that of every simpler score."
     return (
         f"{said}{owners} owners are too few to say whether the ranking says more than "
         "that."
     )
 
 
-def _told_apart(found: Found) -> tuple[float, int]:
-    """Pairs whose order is known at 95%, NaN if nothing is known, and all pairs."""
-    pairs = len(found.sure) * (len(found.sure) - 1) // 2
-    known = not np.isnan(found.sure).any()
-    return float((found.sure > 0.95).sum()) if known else float("nan"), pairs
+def _resolved_pairs(valuation: Valuation) -> tuple[float, int]:
+    """Pairs whose order is known at 95%, NaN if errors are unknown, and all pairs."""
+    greater = valuation.prob_greater
+    pairs = len(greater) * (len(greater) - 1) // 2
+    if np.isnan(greater).any():
+        return float("nan"), pairs
+    return float((greater > 0.95).sum()), pairs
 
 
-def _trust(found: Found, order) -> str:
-    if found.drawn_once:
+def _confidence(valuation: Valuation) -> str:
+    order, greater = valuation.order, valuation.prob_greater
+    if valuation.drawn_once:
         return (
-            f"this is one {found.drawn_once} of many, which says nothing about errors: "
+            f"this is one {valuation.drawn_once} of many, so the errors are unknown: "
             "give --seeds 3 or more"
         )
-    if not found.sampled:
+    if not valuation.error_source:
         return "nothing in this score is random, so there are no error bars"
-    if not found.sure[order[0], order[-1]] > 0.95:
-        return "but not even these two are told apart at 95%"
-    settled = int((found.sure[order[:-1], order[1:]] > 0.95).sum())
+    if not greater[order[0], order[-1]] > 0.95:
+        return "but not even these two are significantly different at 95%"
+    settled = int((greater[order[:-1], order[1:]] > 0.95).sum())
     return f"{settled} of {len(order) - 1} neighbouring places are settled at 95%"
 
 
-def _draw(figure, config, data: Data, found: Found) -> None:
-    values, errors = (np.asarray(each) for each in found.values[:2])
-    order = np.argsort(-values, kind="stable")
+def draw(figure: Any, valuation: Valuation) -> None:
+    """Draw the values onto an empty matplotlib figure; it may change its size."""
+    values, errors, order = valuation.values, valuation.stderr, valuation.order
     axes = figure.subplots()
-    title = f"{_title(config)}: {found.how}"
+    title = f"{valuation.name} value: {valuation.method}"
     if len(order) > _MOST_SHOWN:
         _draw_many(axes, values[order], np.nan_to_num(errors[order]))
         axes.set_title(_broken(title))
-        axes.set_ylabel(found.unit)
+        axes.set_ylabel(valuation.unit)
         return
     figure.set_size_inches(8, 1.6 + 0.32 * len(order))
-    best, worst = places(found.sure)
-    ranges = _ranges(best, worst)
-    labels = [f"{data.owner_names[i][:28]}  (place {ranges[i]})" for i in order]
+    ranges = _ranges(*rank_ranges(valuation.prob_greater))
+    labels = [f"{valuation.owner_names[i][:28]}  (place {ranges[i]})" for i in order]
     bars(axes, labels, values[order], errors[order], title=_broken(title))
-    over = f"\n± one standard error over {found.sampled}" if found.sampled else ""
-    axes.set_xlabel(found.unit + over)
+    source = valuation.error_source
+    over = f"\n± one standard error over {source}" if source else ""
+    axes.set_xlabel(valuation.unit + over)
 
 
 def _broken(text: str) -> str:

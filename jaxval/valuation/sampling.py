@@ -1,164 +1,185 @@
-"""Values of contributors by sampling, until a rule of the person's is met."""
+"""Values of owners by sampling, until a stopping rule is met."""
 
+from __future__ import annotations
+
+import dataclasses
 import pathlib
 from collections.abc import Callable
-from typing import NamedTuple
 
-import jax
 import numpy as np
 from jaxtyping import Float
 
-from jaxval.coalitions.game import Game
-from jaxval.datasets.tabular.table import CLASSIFICATION, Table
-from jaxval.runner.cache import kept_for
-from jaxval.semivalues import (
-    Estimator,
-    Outcome,
-    Status,
-    intervals,
-    least_squares,
-    permutation,
-    regression_adjustment,
-    run,
-    sample_reuse,
-    stopping,
-    truncated,
-    weights,
-)
-from jaxval.valuation import forecast as value_forecast
+from jaxval.semivalues import Status, intervals, run, stopping
+from jaxval.types import PRNGKey, ValueEstimate
+from jaxval.valuation import forecast
+from jaxval.valuation.estimators import ESTIMATORS
+from jaxval.valuation.factory import GameFactory, SeededGame
+from jaxval.valuation.semivalues import Semivalue
 
-__all__ = ["UNITS", "Seed", "folder_of", "foretell", "sampled"]
+__all__ = [
+    "DEFAULT_UNITS",
+    "Plan",
+    "SeedValues",
+    "default_budget",
+    "expected_evaluations",
+    "sample",
+]
 
-_DEFAULT_UNITS = 200
-"""Units after which sampling stops when nothing else was said."""
+DEFAULT_UNITS = 200
+"""Units after which sampling stops unless told otherwise."""
 
 _LEAST_UNITS = 30
 """Units below which no standard error is believed."""
 
 
-class Seed(NamedTuple):
-    """One seed's outcome, and the values of the discrepancy within its game."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How the values of a game are found.
 
-    outcome: Outcome
-    far: Float[np.ndarray, " n"] | None
-    worth: tuple[float, float] | None
+    Attributes:
+      semivalue: Semi-value to estimate.
+      estimator: `"auto"`, `"exact"`, or a key of `ESTIMATORS`.
+      stderr: Standard error below which sampling stops.
+      budget: Utility evaluations after which sampling stops, for each seed.
+      seconds: Seconds after which sampling stops, for each seed.
+    """
+
+    semivalue: Semivalue
+    estimator: str = "auto"
+    stderr: float | None = None
+    budget: int | None = None
+    seconds: float | None = None
+
+    @property
+    def has_rule(self) -> bool:
+        """Whether the user said when to stop."""
+        return not (self.stderr is self.budget is self.seconds is None)
 
 
-def sampled(key, config, table, maker, seed, method, weigh, context, update) -> Seed:
-    """Values by the estimator of that name, checkpointed as they come."""
-    played = maker.make(seed, None)
-    estimator = _ESTIMATORS[method](played.game.num_players, weigh)
-    rule, cap = _rule(config)
-    options = {"until": rule, "every": maker.every}
-    if seed == 0 and config.seconds is None:
-        foretell(
-            config, table, played.game, _calls(config, estimator, played.game),
-            maker.seeds, context, ordered=method in _ORDERED,
-        )  # fmt: skip
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SeedValues:
+    """What one seed gave.
+
+    Attributes:
+      estimate: Values with standard errors.
+      covariance: Covariance of the values; `None` where it is not known.
+      num_evaluations: Utility evaluations.
+      discrepancy: Values of the discrepancy within the game; `None` without one.
+      endpoints: Scores of the empty and of the grand coalition; `None` if not asked.
+    """
+
+    estimate: ValueEstimate
+    covariance: Float[np.ndarray, "n n"] | None
+    num_evaluations: int
+    discrepancy: Float[np.ndarray, " n"] | None
+    endpoints: tuple[float, float] | None
+
+
+def sample(
+    key: PRNGKey,
+    played: SeededGame,
+    method: str,
+    plan: Plan,
+    *,
+    factory: GameFactory,
+    seed: int,
+    folder: pathlib.Path | None,
+    progress: Callable[..., None],
+) -> SeedValues:
+    """Values by the estimator of that name, checkpointed as they come.
+
+    Args:
+      key: PRNG key for the coalitions of this seed.
+      played: Game of the seed.
+      method: Key of `ESTIMATORS`.
+      plan: Semi-value and stopping rules.
+      factory: Factory that made the game.
+      seed: Number of the seed.
+      folder: Folder of the checkpoints; nothing is saved when `None`.
+      progress: Told of the current status.
+    """
+    players = played.game.num_players
+    estimator = ESTIMATORS[method].make(players, plan.semivalue.weights)
+    rule = _rule(plan, method, players)
+    cap = plan.budget or 0
     outcome = run(
-        jax.random.fold_in(key, seed),
+        key,
         estimator,
         played.game,
-        checkpoint=_checkpoint(context.scratch, table, seed),
-        tag=f"{config.game}, seed {seed}",
-        progress=lambda status: update(*_standing(status, cap)),
-        **options,
+        checkpoint=None if folder is None else _made(folder) / f"seed-{seed}.npz",
+        tag=f"{factory.name}, seed {seed}",
+        progress=lambda status: progress(*_standing(status, cap)),
+        until=rule,
+        every=factory.check_every,
     )
-    far = None
-    if played.far is not None:
+    discrepancy = None
+    if played.discrepancy is not None:
         # The same orders: what is left of the values is then the complexity's part.
         steps = outcome.steps
-        options["until"] = lambda status: status.steps >= steps
-        again = run(jax.random.fold_in(key, seed), estimator, played.far, **options)
-        far = np.asarray(again.estimate.values)
-    return Seed(outcome, far, None)
+        again = run(
+            key,
+            estimator,
+            played.discrepancy,
+            until=lambda status: status.steps >= steps,
+            every=factory.check_every,
+        )
+        discrepancy = np.asarray(again.estimate.values)
+    return SeedValues(
+        estimate=outcome.estimate,
+        covariance=outcome.covariance,
+        num_evaluations=outcome.num_evaluations,
+        discrepancy=discrepancy,
+        endpoints=None,
+    )
 
 
-_ESTIMATORS: dict[str, Callable[..., Estimator]] = {
-    "permutation": permutation.permutation_sampling,
-    "antithetic": permutation.antithetic,
-    "quasi-random": permutation.quasi_random,
-    "stratified": permutation.stratified,
-    "truncated": lambda n, weigh: truncated.tmc(n),
-    "msr": sample_reuse.msr,
-    "adjusted": regression_adjustment.regression_adjusted,
-    "least-squares": lambda n, weigh: (
-        least_squares.kernel_shap(n)
-        if weigh is weights.shapley
-        else least_squares.kernel_banzhaf(n)
-    ),
-}
+def expected_evaluations(method: str, plan: Plan, num_players: int) -> int:
+    """Utility evaluations of one seed, as far as that is known beforehand."""
+    if plan.budget is not None:
+        return plan.budget
+    if not ESTIMATORS[method].has_growing_counts and plan.stderr is None:
+        return default_budget(num_players)
+    units = _LEAST_UNITS if plan.stderr is not None else DEFAULT_UNITS
+    estimator = ESTIMATORS[method].make(num_players, plan.semivalue.weights)
+    return forecast.num_evaluations(estimator, num_players, units)
 
 
-def _calls(config, estimator: Estimator, game: Game) -> int:
-    """Scores that will be asked for, with one seed, as far as that is known."""
-    if config.budget is not None:
-        return config.budget
-    units = _LEAST_UNITS if config.stderr is not None else _DEFAULT_UNITS
-    return value_forecast.calls_of(estimator, game.num_players, units)
+def default_budget(num_players: int) -> int:
+    """Utility evaluations after which an estimator without growing counts stops."""
+    return DEFAULT_UNITS * num_players
 
 
-def foretell(config, table: Table, game: Game, scores, seeds, context, *, ordered):
-    """Say what so many scores will take, where that is long."""
-    classes = table.task == CLASSIFICATION
-    value_forecast.forecast(
-        config, game, scores, seeds, ordered=ordered, classes=classes,
-        advise=context.note,
-    )  # fmt: skip
-
-
-_ORDERED = ("permutation", "antithetic", "quasi-random", "stratified", "truncated")
-"""Estimators that score the prefixes of orders."""
-
-UNITS = {
-    "permutation": "orders",
-    "antithetic": "pairs of orders",
-    "quasi-random": "blocks of orders",
-    "stratified": "blocks of orders",
-    "truncated": "orders",
-    "msr": "coalitions",
-    "adjusted": "coalitions",
-}
-"""What an estimator counts."""
-
-
-def _rule(config) -> tuple[stopping.Rule, int]:
-    """When to stop, and the number of scores or units that progress counts towards."""
+def _rule(plan: Plan, method: str, num_players: int) -> stopping.Rule:
     rules = []
-    if config.stderr is not None:
-        rules.append(stopping.stderr_below(config.stderr))
-    if config.budget is not None:
-        rules.append(stopping.budget(config.budget))
-    if config.seconds is not None:
-        rules.append(stopping.time_limit(config.seconds))
+    if plan.stderr is not None:
+        rules.append(stopping.stderr_below(plan.stderr))
+    if plan.budget is not None:
+        rules.append(stopping.budget(plan.budget))
+    if plan.seconds is not None:
+        rules.append(stopping.time_limit(plan.seconds))
     if not rules:
-        rules = [stopping.ranks_stable(), stopping.units(_DEFAULT_UNITS)]
-    return stopping.any_of(*rules), config.budget or 0
+        growing = ESTIMATORS[method].has_growing_counts
+        enough = stopping.units(DEFAULT_UNITS)
+        if not growing:
+            enough = stopping.budget(default_budget(num_players))
+        rules = [stopping.ranks_stable(), enough]
+    return stopping.any_of(*rules)
 
 
 def _standing(status: Status, budget: int) -> tuple[int, int, str]:
-    """How far a run has come, and how its estimate is settling."""
+    """Units done, units in all, and the current error in words."""
     units = int(np.min(status.estimate.counts))
     values, errors = status.estimate.values, np.asarray(status.estimate.stderr)
     worst = float(np.max(np.nan_to_num(errors, nan=np.inf)))
     order = np.argsort(-np.asarray(values))
-    sure = intervals.rank_confidence(status.estimate, status.covariance)
-    settled = int((sure[order[:-1], order[1:]] > 0.95).sum())
+    prob_greater = intervals.rank_confidence(status.estimate, status.covariance)
+    settled = int((prob_greater[order[:-1], order[1:]] > 0.95).sum())
     text = f"error {worst:.2g}, {settled}/{len(order) - 1} places settled"
     if budget:
         return min(status.num_evaluations, budget), budget, text
-    return units, max(units, _DEFAULT_UNITS), text
+    return units, max(units, DEFAULT_UNITS), text
 
 
-def _checkpoint(scratch: pathlib.Path | None, table: Table, seed: int):
-    """A file for this seed *and* these data: edited data start afresh."""
-    folder = folder_of(scratch, table)
-    if folder is None:
-        return None
+def _made(folder: pathlib.Path) -> pathlib.Path:
     folder.mkdir(parents=True, exist_ok=True)
-    return folder / f"seed-{seed}.npz"
-
-
-def folder_of(scratch: pathlib.Path | None, table: Table) -> pathlib.Path | None:
-    """A folder for what is computed from this table."""
-    return kept_for(scratch, *table.dataset, table.x_valid, table.y_valid)
+    return folder

@@ -1,4 +1,5 @@
 import dataclasses
+import pickle
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +8,8 @@ import pytest
 from jax.tree_util import Partial
 
 from jaxval.coalitions import masks
-from jaxval.coalitions.game import Game, LeaveOneOut, combine
+from jaxval.coalitions.algebra import combine, grouped
+from jaxval.coalitions.game import Game, LeaveOneOut, Rows
 from jaxval.execution.precision import float64, in_double
 from jaxval.types import Dataset
 
@@ -149,3 +151,106 @@ def test_datasets_count_owners():
     data = Dataset(np.zeros((3, 2)), np.zeros(3), np.array([0, 2, 2]))
     assert data.num_owners == 3
     assert data.sizes.tolist() == [1, 0, 2]
+
+
+def row_game(reduce=None):
+    """Three rows that each weigh the players in their own way."""
+    weights = float64(np.array([[1.0, 2.0, 4.0], [0.0, 1.0, 0.0], [3.0, 0.0, -1.0]]))
+    rows = Rows(3, Partial(by_row, weights), reduce=reduce)
+    return Game(3, Partial(row_mean, weights), rows=rows)
+
+
+@in_double
+def by_row(weights, masks):
+    return masks.astype(jnp.float64) @ weights.T
+
+
+@in_double
+def row_mean(weights, mask):
+    return (weights @ mask.astype(jnp.float64)).mean()
+
+
+def test_rows_reduce_to_the_score_and_survive_scaling_sums_and_groups():
+    all_of_three = np.asarray(masks.powerset(3))
+    game = row_game()
+    for some in (
+        game,
+        2.0 * game - 0.5 * row_game(),
+        grouped(game, np.array([0, 1, 0]), 2),
+    ):
+        asked = all_of_three if some.num_players == 3 else np.asarray(masks.powerset(2))
+        by_rows = some.row_scores(asked)
+        reduced = np.asarray(some.reduce_rows(by_rows))
+        np.testing.assert_allclose(reduced, some.scores(asked), rtol=1e-12)
+        full, without = some.row_leave_one_out_scores()
+        np.testing.assert_allclose(full, by_rows[-1], rtol=1e-12)
+        assert without.shape == (some.num_players, 3)
+        prefixes = some.row_prefix_scores(jnp.arange(some.num_players))
+        np.testing.assert_allclose(prefixes[-1], by_rows[-1], rtol=1e-12)
+
+
+def test_rows_with_a_metric_of_their_own_are_kept_by_groups_only():
+    best = row_game(reduce=lambda scores, weights: scores.max(-1))
+    assert grouped(best, np.array([0, 0, 1]), 2).rows.reduce is best.rows.reduce
+    assert (2.0 * best).rows is None
+    assert (best + row_game()).rows is None
+    with pytest.raises(ValueError, match="does not answer by validation row"):
+        square().row_scores(np.ones((1, 3), bool))
+
+
+def test_a_group_brings_all_its_players():
+    game = grouped(fast([1.0, 2.0, 4.0]), np.array([0, 1, 0]), 3)
+    table = np.asarray(game.powerset_scores())
+    assert table.tolist() == [0, 5, 2, 7, 0, 5, 2, 7]
+    with pytest.raises(ValueError, match="owner must name the group"):
+        grouped(square(), np.array([0, 1]), 2)
+
+
+SHAPES = [(), (1,), (1, 1)]
+
+
+@pytest.mark.parametrize("on_host", [False, True])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_score_of_one_entry_is_a_number(shape, on_host):
+    xp = np if on_host else jnp
+    game = Game(3, lambda mask: xp.full(shape, 1.0) * mask.sum(), on_host=on_host)
+    for some in (game, 2.0 * game, grouped(game, np.array([0, 1, 1]), 2)):
+        table = np.asarray(some.powerset_scores())
+        assert table.shape == (2**some.num_players,)
+
+
+@pytest.mark.parametrize("on_host", [False, True])
+@pytest.mark.parametrize("shape", [(2,), (0,), (1, 2), (1, 1, 1)])
+def test_a_score_of_many_entries_is_refused(shape, on_host):
+    xp = np if on_host else jnp
+    game = Game(2, lambda mask: xp.zeros(shape), on_host=on_host)
+    for some in (game, game + game):
+        with pytest.raises(ValueError, match="must be one number"):
+            some.powerset_scores()
+
+
+def test_games_pickle_in_double_precision():
+    game = dataclasses.replace(
+        fast([1.0, 2.0**-40]) - 0.5 * fast([3.0, 1.0]), fingerprint="data"
+    )
+    again = pickle.loads(pickle.dumps(game))
+    leaves = jax.tree.leaves(again)
+    assert {str(leaf.dtype) for leaf in leaves} == {"float64"}
+    assert all(isinstance(leaf, jax.Array) for leaf in leaves)
+    np.testing.assert_array_equal(again.powerset_scores(), game.powerset_scores())
+    assert again.fingerprint == "data"
+    host = Game(2, total, on_host=True)
+    assert pickle.loads(pickle.dumps(host)).powerset_scores().tolist() == [0, 1, 1, 2]
+
+
+def total(mask):
+    return float(mask.sum())
+
+
+def test_a_fingerprint_belongs_to_no_program_and_is_passed_on():
+    one = dataclasses.replace(fast([1.0, 2.0]), fingerprint="one")
+    two = dataclasses.replace(fast([3.0, 4.0]), fingerprint="two")
+    assert jax.tree.structure(one) == jax.tree.structure(two)
+    assert (one - two).fingerprint == "one+two"
+    assert grouped(one, np.array([0, 0]), 1).fingerprint == "one"
+    assert (fast([1.0]) * 2).fingerprint is None

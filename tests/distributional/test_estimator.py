@@ -10,16 +10,16 @@ from jax.tree_util import Partial
 from jaxval import Game
 from jaxval.distributional import estimator as distributional
 from jaxval.distributional import regressions as value_models
-from jaxval.distributional.estimator import distributional_shapley
-from jaxval.distributional.utilities import (
-    data_shapley,
-    from_counts,
-    from_game,
-    logistic,
-    ridge,
-    with_class_rule,
-)
-from jaxval.execution.precision import float64
+from jaxval.distributional.estimator import distributional_shapley, iterations
+from jaxval.distributional.point_scores import from_counts, from_game, with_class_rule
+from jaxval.distributional.utilities import data_shapley, logistic, ridge
+from jaxval.execution.precision import double, float64
+from jaxval.semivalues import stopping
+from jaxval.semivalues.estimator import estimate, init_moments, update_moments
+from jaxval.semivalues.runs import merge
+from jaxval.semivalues.runs import run as drive
+from jaxval.training import accuracy, negative, squared_error
+from jaxval.types import Points
 
 POOL, POINTS, SIZE = 3, 2, 3
 WEIGHTS = np.array([0.5, 1.0, 2.0, 0.7, 3.0])
@@ -44,15 +44,17 @@ def exact(score, size=SIZE):
     return values
 
 
-def run(estimator, key, steps):
-    return distributional.run(key, estimator, steps, every=min(steps, 500))
+def run(scores, key, steps, size=SIZE, power=0.0):
+    shape = scores.num_pool, scores.num_points
+    estimator = distributional_shapley(*shape, size, size_power=power)
+    until = iterations(steps, scores.num_points, size, power)
+    return drive(key, estimator, scores, until=until, every=min(steps, 500))
 
 
 @pytest.mark.parametrize("power", [0.0, 1.0])
 def test_unbiased_with_and_without_importance_weights(key, power):
     scores = from_counts(worth, POOL, POINTS)
-    estimator = distributional_shapley(scores, POOL, POINTS, SIZE, size_power=power)
-    out = run(estimator, key, 4000)
+    out = run(scores, key, 4000, power=power)
     error = np.abs(np.asarray(out.values) - exact(worth))
     assert (error < 5 * np.asarray(out.stderr)).all()
     assert (np.asarray(out.stderr) > 0).all()
@@ -86,13 +88,10 @@ def test_sizes_are_drawn_by_the_edges(monkeypatch, x64):
 
 def test_rare_large_sets_are_not_passed_over_in_silence(key):
     scores = from_counts(worth, POOL, POINTS)
-    make = lambda size, power: distributional_shapley(
-        scores, POOL, POINTS, size, size_power=power
-    )
     with pytest.warns(UserWarning, match="count as 0.01.*Lower size_power"):
-        run(make(200, 4.0), key, 20_000)
+        run(scores, key, 20_000, 200, 4.0)
     with pytest.raises(ValueError, match="size_power=9.0 is too large"):
-        make(200, 9.0)
+        distributional_shapley(POOL, POINTS, 200, size_power=9.0)
 
 
 def test_one_program_for_all_draws(key):
@@ -109,10 +108,7 @@ def test_one_program_for_all_draws(key):
         ruled = with_class_rule(scores, np.array([0, 1, seed]), np.array([0, 1]), 0.5)
         for points in (scores, ruled):
             for power in (0.0, 1.0):
-                estimator = distributional_shapley(
-                    points, POOL, POINTS, SIZE, size_power=power
-                )
-                told.append(distributional.run(key, estimator, 40, every=15).values[0])
+                told.append(run(points, key, 40, power=power).values[0])
         if seed == 0:
             first = len(traces)
     assert len(traces) == first + 1  # three classes instead of two
@@ -121,15 +117,55 @@ def test_one_program_for_all_draws(key):
 
 def test_as_many_iterations_as_were_asked_for(key):
     scores = from_counts(worth, POOL, POINTS)
-    estimator = distributional_shapley(scores, POOL, POINTS, SIZE)
+    estimator = distributional_shapley(POOL, POINTS, SIZE)
     seen = []
-    out = distributional.run(
-        key, estimator, 25, every=10, progress=lambda *done: seen.append(done)
-    )
+    out = drive(
+        key, estimator, scores, until=iterations(25, POINTS, SIZE), every=5,
+        progress=lambda status: seen.append(status.steps),
+    )  # fmt: skip
     assert out.counts.tolist() == [25, 25]
-    assert seen == [(10, 25), (20, 25), (25, 25)]
-    whole = distributional.run(key, estimator, 25, every=25)
-    np.testing.assert_array_equal(out.values, whole.values)
+    assert out.num_evaluations == 25 * (1 + POINTS)
+    assert seen[-1] == 25
+    np.testing.assert_array_equal(out.values, run(scores, key, 25).values)
+
+
+def test_draws_are_those_of_a_plain_loop(key):
+    """Iteration i draws its size and then its rows with `fold_in(key, i)`."""
+    scores = from_counts(worth, POOL, POINTS)
+    sizes = distributional._sizes(SIZE, 1.0)[0]
+    edges, factor = (np.asarray(part) for part in sizes)
+    with double():
+        state = init_moments(POINTS)
+        for i in range(6):
+            size_key, rows_key = jax.random.split(jax.random.fold_in(key, i))
+            bits = np.asarray(jax.random.bits(size_key, (), jnp.uint64)) >> 11
+            others = np.searchsorted(edges, bits, side="right")
+            rows = jax.random.randint(rows_key, (SIZE,), 0, POOL, jnp.int32)
+            told = np.asarray(scores(rows, jnp.int32(others)), np.float64)
+            unit = (told[1:] - told[0]) * factor[others] * (others > 0)
+            state = update_moments(state, jnp.asarray(unit)[None], 1 + POINTS)
+        expected = estimate(state)
+    out = run(scores, key, 6, power=1.0)
+    np.testing.assert_allclose(out.values, expected.values, rtol=1e-6)
+    np.testing.assert_allclose(out.stderr, expected.stderr, rtol=1e-6)
+
+
+def test_checkpoints_resume_and_runs_merge(key, tmp_path):
+    scores = from_counts(worth, POOL, POINTS)
+    estimator = distributional_shapley(POOL, POINTS, SIZE)
+    path = tmp_path / "run"
+    go = lambda count, **options: drive(
+        key, estimator, scores, until=iterations(count, POINTS, SIZE), every=4,
+        **options,
+    )  # fmt: skip
+    go(8, checkpoint=path)
+    resumed, whole = go(20, checkpoint=path), go(20)
+    np.testing.assert_array_equal(resumed.values, whole.values)
+    np.testing.assert_array_equal(resumed.stderr, whole.stderr)
+    other = drive(
+        jax.random.key(1), estimator, scores, until=stopping.units(12), every=4
+    )
+    assert merge(estimator, [whole.state, other.state]).counts.tolist() == [32, 32]
 
 
 def test_chunks_change_nothing(key):
@@ -161,16 +197,17 @@ def test_class_rule():
     of_zero = (jnp.array([0, 1, 2]), jnp.int32(2))
     only_zero = ruled(*of_zero)
     plain = scores(*of_zero)
-    # Without class 1 the set is worth what nobody is; point 0 completes it.
+    # Without class 1 the set scores as the empty one does; point 0 completes it.
     np.testing.assert_allclose(only_zero, [0.25, plain[1], 0.25], rtol=1e-6)
     both = (jnp.array([0, 2, 2]), jnp.int32(3))
     np.testing.assert_allclose(ruled(*both), scores(*both), rtol=1e-6)
 
 
-def test_data_shapleys_rules_pay_sets_without_a_class_what_nobody_is():
+def test_data_shapleys_rules_score_sets_without_a_class_as_empty():
     x = np.arange(6.0)[:, None]
-    pool, points = (x, np.array([0, 0, 0, 1, 1, 2])), (x[:2], np.array([1, 2]))
-    valid = x, np.array([0, 1, 1, 1, 2, 2])
+    pool = Points(x, np.array([0, 0, 0, 1, 1, 2]))
+    points = Points(x[:2], np.array([1, 2]))
+    valid = Points(x, np.array([0, 1, 1, 1, 2, 2]))
     ruled, plain = data_shapley(pool, points, valid), logistic(pool, points, valid)
     lacking = jnp.array([0, 4, 1]), jnp.int32(3)
     scores = ruled(*lacking)
@@ -184,7 +221,7 @@ def test_logistic_scores_equal_scikit_learns(key):
     from sklearn.linear_model import LogisticRegression
 
     rng = np.random.default_rng(1)
-    make = lambda n: (x := rng.normal(size=(n, 4)), (x[:, 0] + x[:, 1] > 0) * 1 + 1)
+    make = lambda n: Points(x := rng.normal(size=(n, 4)), (x[:, 0] + x[:, 1] > 0) + 1)
     pool, points, valid = make(30), make(6), make(400)
     rows, size = jnp.array([3, 3, 8, 11, 20, 21, 5]), 6
     scores = logistic(pool, points, valid, tolerance=1e-8)(rows, jnp.int32(size))
@@ -197,51 +234,52 @@ def test_logistic_scores_equal_scikit_learns(key):
 
     expected = [fitted([])] + [fitted([z]) for z in range(6)]
     np.testing.assert_allclose(scores, expected, atol=1.5 / 400)
-    nobody = logistic(pool, points, valid)(rows, jnp.int32(0))
+    empty = logistic(pool, points, valid)(rows, jnp.int32(0))
     share = np.bincount(valid[1]) / 400
-    assert float(nobody[0]) == share.max()
-    np.testing.assert_allclose(nobody[1:], share[points[1]])
+    assert float(empty[0]) == share.max()
+    np.testing.assert_allclose(empty[1:], share[points[1]])
 
 
 def test_a_fit_that_misses_its_tolerance_is_refused(key):
-    parts = (X, Y), (X + 0.5, Y), (X, Y)
-    estimator = distributional_shapley(logistic(*parts, tolerance=1e-25), 4, 4, 4)
+    parts = Points(X, Y), Points(X + 0.5, Y), Points(X, Y)
     with pytest.raises(ValueError, match="a solver in it must converge"):
-        run(estimator, key, 10)
+        run(logistic(*parts, tolerance=1e-25), key, 10, 4)
 
 
 def test_size_one_is_worth_nothing(key):
     scores = from_counts(worth, POOL, POINTS)
-    out = run(distributional_shapley(scores, POOL, POINTS, 1), key, 3)
+    out = run(scores, key, 3, 1)
     assert np.asarray(out.values).tolist() == [0, 0]
 
 
 def test_one_iteration_has_no_error_bar(key):
     scores = from_counts(worth, POOL, POINTS)
-    out = run(distributional_shapley(scores, POOL, POINTS, SIZE), key, 1)
+    out = run(scores, key, 1)
     assert np.isnan(np.asarray(out.stderr)).all()
 
 
 def test_what_is_refused(key):
     scores = from_counts(worth, POOL, POINTS)
     with pytest.raises(ValueError, match="max_size"):
-        distributional_shapley(scores, POOL, POINTS, 0)
+        distributional_shapley(POOL, POINTS, 0)
     with pytest.raises(ValueError, match="more players"):
         from_game(Game(3, lambda mask: mask.sum() * 1.0), 3)
-    for sizes in ((POOL + 1, POINTS), (POOL, POINTS + 1)):
-        with pytest.raises(ValueError, match="a pool of 3 rows and 2 points"):
-            distributional_shapley(scores, *sizes, SIZE)
-    with pytest.raises(ValueError, match="every must be at least 1"):
-        distributional.run(
-            key, distributional_shapley(scores, POOL, POINTS, SIZE), 5, every=0
-        )
+    for sizes, message in (
+        ((POOL + 1, POINTS), "a pool of 3 rows"),
+        ((POOL, POINTS + 1), "made for 3 players; the game has 2"),
+    ):
+        estimator = distributional_shapley(*sizes, SIZE)
+        with pytest.raises(ValueError, match=message):
+            drive(key, estimator, scores, until=stopping.units(1))
+    with pytest.raises(ValueError, match="num_iterations must be >= 1"):
+        iterations(0, POINTS, SIZE)
     with pytest.raises(ValueError, match="as many as the rows"):
         with_class_rule(scores, np.array([0, 1]), np.array([0, 1]), 0.5)
 
 
 @pytest.fixture
 def untyped():
-    """Arguments as they come where nobody checks the types of shapes."""
+    """Arguments as they come where no types of shapes are checked."""
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
@@ -253,9 +291,9 @@ X, Y = np.arange(8.0).reshape(4, 2), np.array([0, 1, 0, 1])
 @pytest.mark.parametrize(
     ("part", "message"),
     [
-        ((X, Y - 1), "points classes must hold class numbers"),
-        ((X, Y * 1.0), "points classes must hold class numbers"),
-        ((X * np.nan, Y), "points inputs must be finite"),
+        ((X, Y - 1), "points.y must hold numbers 0, 1"),
+        ((X, Y * 0.3), "points.y must hold whole numbers"),
+        ((X * np.nan, Y), "points.x must be finite"),
         ((X[:, :1], Y), "same features"),
         ((X[:3], Y), "one row a sample"),
         ((X[:0], Y[:0]), "points is empty"),
@@ -263,18 +301,35 @@ X, Y = np.arange(8.0).reshape(4, 2), np.array([0, 1, 0, 1])
 )
 def test_bad_points_are_named(part, message, untyped):
     with pytest.raises(ValueError, match=message):
-        logistic((X, Y), part, (X, Y))
+        logistic(Points(X, Y), Points(*part), Points(X, Y))
 
 
 def test_ridge_needs_the_same_targets(untyped):
-    error = lambda told, y: -jnp.mean((told - y) ** 2)
-    make = lambda y: ridge(
-        (X, Y[:, None]), (X, y), (X, Y[:, None]), ridge=1, metric=error
-    )
-    with pytest.raises(ValueError, match="same features"):
+    whole, error = Points(X, Y[:, None]), negative(squared_error)
+    make = lambda y: ridge(whole, Points(X, y), whole, penalty=1, metric=error)
+    with pytest.raises(ValueError, match="same outputs"):
         make(np.ones((4, 2)))
-    with pytest.raises(ValueError, match="points targets must be finite"):
+    with pytest.raises(ValueError, match="points.y must be finite"):
         make(np.full((4, 1), np.nan))
+
+
+def test_ridge_joins_a_point_as_a_fit_with_it():
+    rng = np.random.default_rng(0)
+    make = lambda n: Points(rng.normal(size=(n, 3)), np.eye(3)[rng.integers(0, 3, n)])
+    pool, points, valid = make(12), make(4), make(50)
+    drawn = np.array([3, 3, 8, 11, 2])
+
+    def slow(x, y):
+        weights = np.linalg.solve(x.T @ x + 0.5 * np.eye(3), x.T @ y)
+        return (valid.x @ weights).argmax(1) == valid.y.argmax(1)
+
+    x, y = pool.x[drawn[:4]], pool.y[drawn[:4]]
+    joined = [slow(np.r_[x, [a]], np.r_[y, [b]]) for a, b in zip(*points, strict=True)]
+    scores = ridge(pool, points, valid, penalty=0.5, metric=accuracy)
+    found = jax.jit(lambda s, rows, size: s(rows, size))(
+        scores, jnp.asarray(drawn), jnp.int32(4)
+    )
+    np.testing.assert_allclose(found, [slow(x, y).mean(), *np.mean(joined, 1)])
 
 
 def problem(n=80):
@@ -331,7 +386,7 @@ def test_models_of_one_point():
     [
         (lambda: value_models.nearest_neighbours(0), "num_neighbours must be at least"),
         (lambda: value_models.best_per_class(1), "num_folds must be at least 2"),
-        (lambda: value_models.ridge(-1.0), "strength must be a positive"),
+        (lambda: value_models.ridge(-1.0), "penalty must be a positive"),
     ],
 )
 def test_models_that_cannot_be_are_refused(make, message):

@@ -173,7 +173,7 @@ def test_a_member_valued_again_gets_its_value_again():
     )
 
 
-def test_newcomers_in_a_cluster_without_members_get_nothing():
+def test_unseen_points_in_a_cluster_without_members_get_nothing():
     b = members([1.0, 2.0], [1.0, 1.0], [0, 0])
     new = members([5.0], [3.0], [1])
     out = allocate(float64([0.4, 0.3]), new, b)
@@ -207,7 +207,7 @@ def test_traced_once_for_other_numbers():
 
 
 def test_rounding_errors_are_no_distances():
-    # Rows that are alike lie 1e-17 off their mean; a newcomer divides by that.
+    # Rows that are alike lie 1e-17 off their mean; an unseen point divides by that.
     b = members([0.01] * 4, [1e-17, 2e-17, 1.0, 0.5], [0, 0, 1, 1])
     out = allocate(float64([0.1, 0.1]), members([0.01], [0.5], [0]), b)
     np.testing.assert_allclose(out.values, 0.05, rtol=1e-12)
@@ -215,7 +215,7 @@ def test_rounding_errors_are_no_distances():
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_a_newcomer_gets_no_more_than_all_members(rule):
+def test_an_unseen_point_gets_no_more_than_all_members(rule):
     # A member of next to no value, or next to the centroid, is all the cluster has.
     b = members([1e-7, 0.5, 0.5], [0.5, 1e-8, 1.0], [0, 1, 2])
     new = members([0.01, 0.5, -3.0, 0.5], [0.5, 0.7, 0.5, 1.0], [0, 1, 2, 2])
@@ -225,7 +225,7 @@ def test_a_newcomer_gets_no_more_than_all_members(rule):
     assert out.cluster.tolist() == [0, 1, 2, 2]
 
 
-def test_members_are_never_bounded_and_newcomers_never_beyond_them():
+def test_members_are_never_bounded_and_unseen_points_never_beyond_them():
     q, d, cluster = random_members(7)
     q = np.where(np.arange(len(q)) % 5 == 0, -q, q)
     v_c = float64(np.linspace(-0.1, 0.4, 6))

@@ -3,6 +3,7 @@ import pytest
 from oracles.ecoval import blobs
 
 from jaxval.ecoval import Mixture, clusters, gaussian_mixture, principal_components
+from jaxval.ecoval.representative_values import representatives
 
 
 def test_the_mixture_finds_the_lumps(key):
@@ -51,7 +52,7 @@ def test_what_the_mixture_refuses(key):
 
 def test_representatives_are_equally_many_and_different(key):
     cluster = np.array([0] * 5 + [1] * 2 + [3] * 7)
-    drawn = clusters.representatives(key, cluster, 3)
+    drawn = representatives(key, cluster, 3)
     assert len(set(drawn.tolist())) == len(drawn)
     assert np.bincount(cluster[drawn]).tolist() == [3, 2, 0, 3]
 

@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -5,7 +7,7 @@ import pytest
 from oracles.ecoval import algorithm_1, blobs, nearest_mean_utility
 
 from jaxval import Game
-from jaxval.coalitions.game import grouped
+from jaxval.coalitions.algebra import grouped
 from jaxval.distributional.regressions import best_per_class, nearest_neighbours
 from jaxval.ecoval import (
     NO_ADJUSTMENT,
@@ -29,6 +31,7 @@ from jaxval.ecoval import (
     utilities,
     values,
 )
+from jaxval.games.kernel_regression import negative_squared_error
 from jaxval.types import Points
 
 SMALL = Settings(mixture=Mixture(num_clusters=6))
@@ -127,9 +130,9 @@ def test_unseen_points(key, problem):
     whole = np.asarray(unseen_values(fitted, unseen).values)
     one = unseen_values(fitted, Points(unseen.x[:1], unseen.y[:1])).values
     np.testing.assert_allclose(one[0], whole[0], rtol=1e-12)
-    arrivals = members_of(fitted, unseen)
-    shared = np.asarray(unseen_values(fitted, unseen, arrivals).values)
-    cluster = np.asarray(arrivals.cluster)
+    later = members_of(fitted, unseen)
+    shared = np.asarray(unseen_values(fitted, unseen, later).values)
+    cluster = np.asarray(later.cluster)
     there = np.unique(cluster)
     np.testing.assert_allclose(
         np.bincount(cluster, shared, 6)[there],
@@ -310,11 +313,18 @@ def test_the_report_counts_the_points_of_the_allocation(key):
 
 
 def test_every_finding_has_its_sentence():
-    quiet = Report(30, *([0] * 10), 200, *([0] * 8), True, 0.5, 0.1)
+    counts = {field.name: 0 for field in dataclasses.fields(Report)}
+    counts |= {"clusters": 30, "points": 200, "largest_correction": 0.0}
+    counts |= {"regression_r2": 0.5, "representative_noise": 0.1}
+    quiet = Report(**counts | {"mixture_converged": True})
     assert quiet.sentences() == ()
-    counts = [name for name in Report._fields if name.startswith("clusters_")]
+    counts = [
+        field.name
+        for field in dataclasses.fields(Report)
+        if field.name.startswith("clusters_")
+    ]
     for name in [*counts, "points_bounded", "points_overcorrected"]:
-        (said,) = quiet._replace(**{name: 3}).sentences()
+        (said,) = dataclasses.replace(quiet, **{name: 3}).sentences()
         assert ("3 of 200" if name.startswith("points") else "3 of 30") in said
     for change in (
         {"mixture_converged": False},
@@ -322,7 +332,7 @@ def test_every_finding_has_its_sentence():
         {"regression_r2": -1.0},
         {"representative_noise": 0.9},
     ):
-        assert len(quiet._replace(**change).sentences()) == 1
+        assert len(dataclasses.replace(quiet, **change).sentences()) == 1
 
 
 def test_mixtures_of_more_numbers_than_points_are_said(key):
@@ -346,9 +356,28 @@ def test_identical_rows_value_unseen_points_within_reason(key):
     )
     fitted = fit(
         key, closed.utility, Points(x, y), cluster_game=closed.cluster_game,
-        settings=Settings(mixture=Mixture(num_clusters=8)), trains=False,
+        settings=Settings(mixture=Mixture(num_clusters=8)), counts_training_runs=False,
     )  # fmt: skip
     later = unseen_values(fitted, Points(base + 0.05, np.arange(8) % 2))
     assert np.abs(np.asarray(later.values)).max() < 1
     assert report(fitted, later).clusters_zero_distances == 8
     assert fitted.cost.total == 0 < fitted.cost.scores
+
+
+def test_closed_form_scores_by_the_metric_that_is_given(key):
+    rng = np.random.default_rng(3)
+    valid = Points(rng.normal(size=(30, 2)), np.arange(30) % 3)
+    x, y = rng.normal(size=(12, 2)), np.arange(12) % 3
+    closed = utilities.closed_form(valid, 3, penalty=0.5, metric=negative_squared_error)
+    inner = np.column_stack([x, np.ones(12)])
+    outer = np.column_stack([valid.x, np.ones(30)])
+    indicators = lambda labels: (labels[:, None] == np.arange(3)) * 1.0
+    ridge = 0.5 * np.mean(outer**2) * np.eye(3)
+    weights = np.linalg.solve(inner.T @ inner + ridge, inner.T @ indicators(y))
+    error = np.mean(((outer @ weights - indicators(valid.y)) ** 2).sum(1))
+    everything = np.ones((1, 12), bool)
+    found = float(closed.utility(x, y).scores(jnp.asarray(everything))[0])
+    np.testing.assert_allclose(found, -error, rtol=1e-9)
+    np.testing.assert_allclose(closed.empty_score(), -1.0, rtol=1e-6)
+    with pytest.raises(ValueError, match="penalty must be"):
+        utilities.closed_form(valid, penalty=0.0)

@@ -64,3 +64,32 @@ def test_calls_of_many_sizes_share_few_programs():
     sizes = [batching._rounded(count) for count in range(1, 65)]
     assert all(n <= size < 1.25 * n + 1 for n, size in enumerate(sizes, start=1))
     assert len(set(sizes)) <= 20
+
+
+@pytest.mark.parametrize("devices", [None, 4])
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_indexed_map_equals_a_loop_for_every_count(devices, batch_size):
+    traces = []
+
+    def noise(key, i, scale):
+        traces.append(1)
+        return {
+            "x": scale * jax.random.normal(jax.random.fold_in(key, i), (2,)),
+            "i": i,
+        }
+
+    mesh = None if devices is None else batching.device_mesh(devices)
+    key = jax.random.key(0)
+    fn = Partial(noise, key)
+    whole = jax.jit(jax.vmap(lambda i: noise(key, i, 2.0)["x"]))(np.arange(20))
+    traces.clear()
+    for start, count in ((0, 0), (0, 1), (3, 5), (9, 11)):
+        out = batching.indexed_map(
+            fn, start, count, 2.0, capacity=11, batch_size=batch_size, mesh=mesh
+        )
+        assert out["i"][:count].tolist() == list(range(start, start + count))
+        expected = np.asarray(whole)[start : start + count]
+        np.testing.assert_allclose(out["x"][:count], expected, rtol=1e-6)
+    assert len(traces) == 1
+    with pytest.raises(ValueError, match="count must lie"):
+        batching.indexed_map(fn, 0, 12, 2.0, capacity=11)

@@ -11,10 +11,24 @@ import pytest
 from jaxval import models
 from jaxval.experiments import __main__ as runner
 from jaxval.experiments import quickstart
+from jaxval.experiments.parts import deals
 
 SMALL = quickstart.Config(
     sizes=(4, 7, 5, 6), valid=40, width=0.05, seeds=2, check_seeds=2, check_epochs=2
 )
+
+
+def deal_of(config):
+    key = jax.random.key(config.seed)
+    return deals.one_class_each(key, "digits", config.sizes, config.valid)
+
+
+def network_of(config):
+    return quickstart.network(config.network, config.width, len(config.sizes))
+
+
+def keys_of(config):
+    return jax.random.split(jax.random.key(config.seed), config.seeds)
 
 
 @pytest.fixture(scope="module")
@@ -23,9 +37,9 @@ def result():
 
 
 def gradients(key):
-    """Gradients of each image's own logit, one a row, and the logits, in float64."""
-    split = quickstart.deal(SMALL)
-    module = quickstart.network(SMALL)
+    """Gradients of each image's own logit, one per row, and the logits, in float64."""
+    split = deal_of(SMALL)
+    module = network_of(SMALL)
     params = models.init(key, module, split.data.x)
     flat, unravel = jax.flatten_util.ravel_pytree(params)
     with jax.enable_x64(True):
@@ -48,9 +62,9 @@ def mmd(x, t, bandwidths):
 
 def oracle(key):
     """The definition of DAVINZ's score in NumPy, coalition by coalition."""
-    split = quickstart.deal(SMALL)
+    split = deal_of(SMALL)
     x = np.asarray(split.data.x, np.float64).reshape(len(split.data.x), -1)
-    t = np.asarray(split.x_valid, np.float64).reshape(len(split.x_valid), -1)
+    t = np.asarray(split.valid.x, np.float64).reshape(len(split.valid.x), -1)
     both = np.concatenate([x, t])
     squares = ((both[:, None, :] - both[None, :, :]) ** 2).sum(-1)
     median = np.sqrt(np.median(squares[np.triu_indices(len(both), 1)]))
@@ -77,9 +91,7 @@ def oracle(key):
 
 
 def test_all_coalitions_agree_with_numpy(result):
-    for row, key in zip(
-        result.arrays["davinz"], quickstart.keys_of(SMALL), strict=True
-    ):
+    for row, key in zip(result.arrays["davinz"], keys_of(SMALL), strict=True):
         np.testing.assert_allclose(row, oracle(key), rtol=1e-5)
 
 
@@ -97,8 +109,10 @@ def test_values_follow_from_the_scores(result):
     np.testing.assert_allclose(
         columns["shapley"].values, total / len(orders), rtol=1e-9
     )
-    everybody = scores[-1] - np.delete(scores, [])[[15 - 2**i for i in range(n)]]
-    np.testing.assert_allclose(columns["leave_one_out"].values, everybody, rtol=1e-9)
+    leave_one_out = scores[-1] - np.delete(scores, [])[[15 - 2**i for i in range(n)]]
+    np.testing.assert_allclose(
+        columns["leave_one_out"].values, leave_one_out, rtol=1e-9
+    )
     assert columns["size"].values.tolist() == list(SMALL.sizes)
     assert sorted(columns["rank"].values) == [1, 2, 3, 4]
     assert (np.asarray(columns["shapley"].stderr) > 0).all()
@@ -110,7 +124,7 @@ def test_all_coalitions_are_written(result):
     assert table.columns[0].values[:4] == ["", "0", "1", "0+1"]
 
 
-def test_the_check_has_everybody(result):
+def test_the_check_has_every_method(result):
     check = result.tables["check"]
     assert list(check.columns[0].values) == [
         "DAVINZ",
@@ -118,7 +132,7 @@ def test_the_check_has_everybody(result):
         "size only",
         "discrepancy only",
         "complexity only",
-        "retraining, half to half",
+        "ground truth, split-half",
     ]
     assert result.arrays["retrained_leave_one_out"].shape == (2, 4)
     assert len(result.sentences) == 2

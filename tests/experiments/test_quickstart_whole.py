@@ -7,11 +7,25 @@ import pytest
 
 from jaxval import models
 from jaxval.experiments import quickstart
-from jaxval.kernels.mmd import median_distance
+from jaxval.experiments.parts import deals
+from jaxval.kernels.pairwise import median_distance
+
+
+def deal_of(config):
+    key = jax.random.key(config.seed)
+    return deals.one_class_each(key, "digits", config.sizes, config.valid)
+
+
+def network_of(config):
+    return quickstart.network(config.network, config.width, len(config.sizes))
+
+
+def keys_of(config):
+    return jax.random.split(jax.random.key(config.seed), config.seeds)
 
 
 def jacobian_and_outputs(config, key):
-    split, module = quickstart.deal(config), quickstart.network(config)
+    split, module = deal_of(config), network_of(config)
     params = models.init(key, module, split.data.x)
     with jax.enable_x64(True):
         x = jnp.asarray(split.data.x, jnp.float64)
@@ -27,10 +41,10 @@ def jacobian_and_outputs(config, key):
 
 
 def mean_kernels(config):
-    split = quickstart.deal(config)
+    split = deal_of(config)
     x = np.asarray(split.data.x, np.float64).reshape(len(split.data.x), -1)
-    t = np.asarray(split.x_valid, np.float64).reshape(len(split.x_valid), -1)
-    scale = median_distance(split.data.x, split.x_valid)
+    t = np.asarray(split.valid.x, np.float64).reshape(len(split.valid.x), -1)
+    scale = median_distance(split.data.x, split.valid.x)
     bandwidths = scale * np.array([0.25, 0.5, 1.0, 2.0, 4.0])
 
     def kernel(a, b):
@@ -44,12 +58,12 @@ def mean_kernels(config):
 def test_all_1023_coalitions():
     config = quickstart.Config(seeds=1, check_seeds=2, check_epochs=1)
     table = quickstart.run(config).arrays["davinz"][0]
-    (key,) = quickstart.keys_of(config)
+    (key,) = keys_of(config)
     gradients, outputs = jacobian_and_outputs(config, key)
     theta, left = gradients @ gradients.T, 1.0 - outputs
     h = theta + config.zeta * np.trace(theta) / len(theta) * np.eye(len(theta))
     within, across, target = mean_kernels(config)
-    owner = np.asarray(quickstart.deal(config).data.owner)
+    owner = np.asarray(deal_of(config).data.owner)
     complexity, distance = np.zeros(1024), np.zeros(1024)
     for number in range(1, 1024):
         rows = np.flatnonzero((number >> owner) & 1)

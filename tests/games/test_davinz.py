@@ -3,14 +3,16 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 from oracles.games import complexity as complexity_oracle
 from oracles.games import mmd as mmd_oracle
 from oracles.games import subsets
 
-from jaxval.coalitions import masks
+from jaxval.coalitions import masks, queries
 from jaxval.games import davinz
 from jaxval.kernels.mmd import kernel_sums, rbf_ladder
+from jaxval.kernels.mmd_rows import row_kernels
 from jaxval.types import Dataset
 
 SIZES = (5, 2, 4, 3)
@@ -142,10 +144,10 @@ def test_features_are_the_low_rank_kernel(rows):
     assert_game(game, np.array([table(of)(m, owner) for m in subsets(4)]))
 
 
-def test_nobody_may_be_paid_and_every_semivalue_shifts_alike(rows):
+def test_the_empty_coalition_may_have_a_score(rows):
     args = rows["gram"], rows["residual"], rows["owner"]
     zero = davinz.complexity(*args, zeta=ZETA)
-    paid = davinz.complexity(*args, zeta=ZETA, empty=3.0)
+    paid = davinz.complexity(*args, zeta=ZETA, empty_score=3.0)
     difference = np.asarray(POWERSET(paid))
     difference = difference - np.asarray(POWERSET(zero))
     np.testing.assert_allclose(difference, np.r_[3.0, np.zeros(15)], atol=1e-15)
@@ -179,7 +181,7 @@ def test_settings_compose_their_parts(rows, settings, num_blocks):
     parts = davinz.from_settings(settings, rows["gram"], outputs, data, rows["valid"])
     left = davinz.residual(outputs, y, settings.target)
     expected = {
-        "own_logit": lambda: 1 - outputs[np.arange(14), y],
+        "true_class_logit": lambda: 1 - outputs[np.arange(14), y],
         "difference": lambda: np.eye(2)[y] - outputs,
     }[settings.target]()
     np.testing.assert_allclose(left, expected)
@@ -200,6 +202,9 @@ def test_a_regulariser_that_dominates_warns(rows):
         ({"gram": np.full((14, 14), np.nan)}, "gram must be finite"),
         ({"owner": np.zeros(14, int) + 1}, "without gaps"),
         ({"gram": -np.eye(14)}, "Add at least"),
+        ({"gram": np.tri(14)}, "gram must be symmetric"),
+        ({"residual": np.ones(13)}, "one row a sample"),
+        ({"residual": ["a"] * 14}, "residual must hold real numbers"),
     ],
 )
 def test_bad_inputs_are_named(rows, change, message):
@@ -209,5 +214,114 @@ def test_bad_inputs_are_named(rows, change, message):
 
 
 def test_residuals_of_unknown_classes_are_refused():
-    with pytest.raises(ValueError, match="class numbers 0 to 1"):
-        davinz.residual(np.zeros((2, 2)), np.array([0, 5]), "own_logit")
+    with pytest.raises(ValueError, match="class numbers 0 to 1; got 5"):
+        davinz.residual(np.zeros((2, 2)), np.array([0, 5]), "true_class_logit")
+
+
+def test_the_discrepancy_answers_by_row_of_the_target(rows):
+    kernel = rbf_ladder(1.5, (0.5, 1.0))
+    parts = rows["x"], rows["owner"], rows["valid"], kernel
+    game = davinz.discrepancy(row_kernels(*parts), empty_score=0.25)
+    plain = davinz.discrepancy(kernel_sums(*parts), empty_score=0.25)
+    by_row = queries.row_scores(game, subsets(4))
+    np.testing.assert_allclose(
+        game.reduce_rows(by_row), queries.powerset_scores(plain), atol=1e-12
+    )
+    # Whole weights are a target whose rows are repeated.
+    counts = np.array([3, 0, 1, 1, 0, 1])
+    repeated = kernel_sums(*parts[:2], np.repeat(parts[2], counts, 0), kernel)
+    np.testing.assert_allclose(
+        game.reduce_rows(by_row, counts / counts.sum()),
+        queries.powerset_scores(davinz.discrepancy(repeated, empty_score=0.25)),
+        atol=1e-12,
+    )
+
+
+@pytest.mark.parametrize("empty_score", [0.0, -1.5, "mean_of_owners"])
+def test_the_empty_score_of_the_settings_is_the_games(rows, empty_score):
+    y = np.arange(14) % 2
+    data = Dataset(rows["x"], y, rows["owner"])
+    parts = davinz.from_settings(
+        davinz.PAPER, rows["gram"], np.zeros((14, 2)), data, rows["valid"],
+        empty_score=empty_score,
+    )  # fmt: skip
+    scores = queries.powerset_scores(parts.game)
+    expected = empty_score
+    if empty_score == "mean_of_owners":
+        expected = scores[2 ** np.arange(4)].mean()
+    np.testing.assert_allclose(scores[0], expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"readout": "own"}, "readout must be one of 'true_class_logit'"),
+        ({"target": "own_logit"}, "target must be one of"),
+        ({"kappa": "single"}, "kappa must be one of"),
+        ({"kappa": -1.0}, "kappa must be a non-negative"),
+        ({"num_blocks": 1.5}, "num_blocks must be a whole number"),
+        ({"init": "NTK"}, "init must be one of"),
+    ],
+)
+def test_settings_that_select_nothing_are_refused(change, message, without_type_checks):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(davinz.PAPER, **change)
+
+
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_residuals_read_their_targets_however_they_are_spelled(
+    outputs, without_type_checks
+):
+    f, y = np.full((3, outputs), 0.25), np.array([1, 0, 1])
+    expected = davinz.residual(f, y, "difference")
+    for spelled in (y[:, None], y.astype(np.float32), pd.Series(y), y > 0):
+        got = davinz.residual(f, spelled, "difference")
+        np.testing.assert_array_equal(got, expected)
+    with pytest.raises(ValueError, match="target must be one of"):
+        davinz.residual(f, y, "own_logits")
+
+
+def test_features_with_a_regulariser_below_rounding_are_refused(rows):
+    features = np.random.default_rng(0).normal(size=(14, 30))
+    args = rows["residual"], rows["owner"]
+    with pytest.raises(ValueError, match=r"zeta must be at least .* got 1\.0e-15"):
+        davinz.complexity_of_features(features, *args, zeta=1e-15)
+    game = davinz.complexity_of_features(features, *args, zeta=1e-6)
+    gram = davinz.complexity(features @ features.T, *args, zeta=1e-6)
+    np.testing.assert_allclose(POWERSET(game), POWERSET(gram), rtol=1e-6)
+
+
+def test_equal_settings_trace_nothing_the_second_time(rows):
+    traces = 0
+
+    @jax.jit
+    def ask(game):
+        nonlocal traces
+        traces += 1
+        left_out, powerset = game.leave_one_out_scores(), game.powerset_scores()
+        return left_out, powerset, game.prefix_scores(jnp.arange(4))
+
+    kernel = rbf_ladder(1.5)
+    sums = kernel_sums(rows["x"], rows["owner"], rows["valid"], kernel)
+    features = np.random.default_rng(0).normal(size=(14, 3))
+    part = rows["residual"], rows["owner"]
+    makers = [
+        lambda zeta: davinz.complexity(rows["gram"], *part, zeta=zeta),
+        lambda zeta: davinz.complexity(
+            rows["gram"], *part, zeta=zeta, block=rows["mixed"]
+        ),
+        lambda zeta: davinz.complexity_of_features(features, *part, zeta=zeta),
+        lambda zeta: davinz.complexity_of_forms(np.ones(4), np.ones(4) * zeta),
+        lambda zeta: davinz.discrepancy(sums, empty_score=zeta),
+        lambda zeta: (
+            davinz.davinz(
+                davinz.complexity(rows["gram"], *part, zeta=zeta),
+                davinz.discrepancy(sums),
+                kappa=zeta,
+            ).game
+        ),
+    ]
+    for count, make in enumerate(makers, 1):
+        for zeta in (0.1, 0.2):
+            ask(make(zeta))
+        assert traces == count

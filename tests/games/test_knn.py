@@ -1,8 +1,10 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracles.games import shapley
+from oracles.games import shapley, subsets
 
+from jaxval.coalitions import queries
 from jaxval.games import knn
 
 
@@ -27,8 +29,8 @@ def test_values_are_the_definitions(rows, kind, k):
 
 @pytest.mark.parametrize("radius", [0.2, 0.5, 2.0])
 def test_threshold_values_are_the_definitions(rows, radius):
-    game = knn.threshold_knn(*rows, radius=radius, empty=0.5)
-    values = knn.threshold_knn_shapley(*rows, radius=radius, empty=0.5)
+    game = knn.threshold_knn(*rows, radius=radius, empty_score=0.5)
+    values = knn.threshold_knn_shapley(*rows, radius=radius, empty_score=0.5)
     np.testing.assert_allclose(
         values, shapley(game.powerset_scores(), 6), rtol=1e-10, atol=1e-12
     )
@@ -56,6 +58,48 @@ def test_owners_bring_all_their_rows(rows):
     owners = knn.knn(distances, y, y_valid, np.array([0, 0, 1, 1, 2, 2]), k=2)
     together = jnp.array([True, True, False, False, True, True])
     assert points.score(together) == owners.score(jnp.array([True, False, True]))
+
+
+@pytest.mark.parametrize("kind", ["classification", "soft", "regression", "radius"])
+def test_the_game_is_the_mean_of_its_rows(rows, kind):
+    owner = np.array([0, 0, 1, 1, 2, 2])
+    game = (
+        knn.threshold_knn(*rows, owner, radius=0.5, empty_score=0.25)
+        if kind == "radius"
+        else knn.knn(*rows, owner, k=2, kind=kind)
+    )
+    masks = subsets(3)
+    by_row = queries.row_scores(game, masks)
+    assert by_row.shape == (8, 4)
+    np.testing.assert_allclose(
+        game.reduce_rows(by_row), queries.scores(game, masks), atol=1e-15
+    )
+    distances, y, y_valid = rows
+    for row in range(4):
+        alone = (distances[row : row + 1], y, y_valid[row : row + 1], owner)
+        one = (
+            knn.threshold_knn(*alone, radius=0.5, empty_score=0.25)
+            if kind == "radius"
+            else knn.knn(*alone, k=2, kind=kind)
+        )
+        np.testing.assert_allclose(by_row[:, row], one.scores(masks), atol=1e-15)
+    left_out = game.row_leave_one_out_scores()
+    np.testing.assert_allclose(left_out.full, by_row[-1], atol=1e-15)
+
+
+def test_equal_games_trace_nothing_twice(rows):
+    traces = []
+
+    @jax.jit
+    def ask(game, masks):
+        traces.append(1)
+        return game.scores(masks), game.row_scores(masks)
+
+    distances, y, y_valid = rows
+    for shift in (0.0, 1.0):
+        ask(knn.knn(distances + shift, y, y_valid, k=2), subsets(6))
+        ask(knn.threshold_knn(distances + shift, y, y_valid, radius=0.5), subsets(6))
+    assert len(traces) == 2
 
 
 def test_pairwise_distances_are_euclidean():

@@ -8,9 +8,10 @@ import pytest
 from scipy import stats
 
 from jaxval import models
-from jaxval.coalitions import masks
+from jaxval.coalitions import masks, queries
 from jaxval.evaluation.replicates import leave_one_out, seed_values
 from jaxval.execution import parallel as batching
+from jaxval.execution.options import Execution
 from jaxval.execution.precision import double
 from jaxval.games.retraining import majority_share, retraining, seed_scores
 from jaxval.semivalues import exact, weights
@@ -26,7 +27,7 @@ from jaxval.training import (
     stateless,
     train,
 )
-from jaxval.types import Dataset
+from jaxval.types import Dataset, Points
 
 LOSS = negative(cross_entropy)
 
@@ -38,7 +39,7 @@ def problem():
     y = (x @ rng.normal(size=(6, 3))).argmax(axis=1).astype(np.int32)
     data = Dataset(x[:24], y[:24], np.arange(24) % 6)
     network = from_module(models.mlp((8,), num_outputs=3), x)
-    return data, x[24:], y[24:], network
+    return data, Points(x[24:], y[24:]), network
 
 
 RECIPE = Recipe(optimizer=optax.sgd(0.1), batch_size=5, epochs=4)
@@ -49,8 +50,8 @@ def coalitions(count, seed=0):
 
 
 def test_scores_are_those_of_the_owners_rows_trained_alone(key, problem):
-    data, x_valid, y_valid, network = problem
-    scores = seed_scores(key, data, x_valid, y_valid, network, RECIPE, metric=LOSS)
+    data, valid, network = problem
+    scores = seed_scores(key, data, valid, network, RECIPE, metric=LOSS)
     mask = np.array([True, False, True, True, False, False])
     rows = mask[data.owner]
     init_key, order_key = jax.random.split(jax.random.fold_in(key, 0))
@@ -59,24 +60,26 @@ def test_scores_are_those_of_the_owners_rows_trained_alone(key, problem):
         order_key, network, network.init(init_key), jnp.asarray(data.x[rows]),
         jnp.asarray(data.y[rows]), jnp.ones(rows.sum(), bool), RECIPE,
     )  # fmt: skip
-    alone = LOSS(predict(network, out.variables, jnp.asarray(x_valid)), y_valid)
-    np.testing.assert_allclose(scores(mask[None])[0, 0], alone, atol=1e-5)
+    alone = LOSS(predict(network, out.variables, jnp.asarray(valid.x)), valid.y)
+    np.testing.assert_allclose(scores(mask[None])[0, 0], alone.mean(), atol=1e-5)
 
 
-@pytest.mark.parametrize(("lanes", "devices"), [(4, None), (64, None), (1, 4), (2, 4)])
-def test_chunks_and_devices_change_nothing(key, problem, lanes, devices):
+@pytest.mark.parametrize(
+    ("num_parallel", "devices"), [(4, None), (64, None), (1, 4), (2, 4)]
+)
+def test_chunks_and_devices_change_nothing(key, problem, num_parallel, devices):
     mesh = None if devices is None else batching.device_mesh(devices)
     asked = coalitions(9)
     build = lambda **options: seed_scores(
-        key, *problem, RECIPE, metric=LOSS, seeds=2, **options
+        key, *problem, RECIPE, metric=LOSS, seeds=2, execution=Execution(**options)
     )
-    expected = build(lanes=1)(asked)
-    found = build(lanes=lanes, mesh=mesh)(asked)
+    expected = build(batch_size=1)(asked)
+    found = build(batch_size=num_parallel, mesh=mesh)(asked)
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_one_program_for_all_coalitions(key, problem):
-    data, x_valid, y_valid, _ = problem
+    data, valid, _ = problem
     traces = []
 
     def apply_fn(params, x):
@@ -84,7 +87,7 @@ def test_one_program_for_all_coalitions(key, problem):
         return x @ params
 
     network = stateless(lambda key: jnp.zeros((6, 3)), apply_fn)
-    game = retraining(key, data, x_valid, y_valid, network, RECIPE)
+    game = retraining(key, data, valid, network, RECIPE)
     game.scores(coalitions(5))
     once = len(traces)
     game.scores(coalitions(11, seed=1))
@@ -92,9 +95,7 @@ def test_one_program_for_all_coalitions(key, problem):
     game.leave_one_out_scores()
     assert len(traces) == once
     # Another game of the same network, recipe and shapes finds the program again.
-    retraining(jax.random.key(7), data, x_valid, y_valid, network, RECIPE).scores(
-        coalitions(3)
-    )
+    retraining(jax.random.key(7), data, valid, network, RECIPE).scores(coalitions(3))
     assert len(traces) == once
 
 
@@ -109,7 +110,7 @@ def test_drivers_in_double_precision_see_the_same_trainings(key, problem):
 def test_same_mask_same_number_and_asked_twice_runs_once(key, problem):
     calls = []
     progress = lambda done, total: calls.append((done, total))
-    game = retraining(key, *problem, RECIPE, progress=progress)
+    game = retraining(key, *problem, RECIPE, execution=Execution(progress=progress))
     asked = np.stack([masks.prefixes(jnp.arange(6))[3]] * 4)
     scores = game.scores(asked)
     assert len(set(scores.tolist())) == 1
@@ -136,8 +137,8 @@ def test_scores_and_values_come_with_errors_over_seeds(key, problem):
     np.testing.assert_allclose(found.stderr, stats.sem(single, axis=1))
     assert found.seeds == 3
 
-    everybody = np.ones((1, 6), bool)
-    lost = scores(everybody)[0][None] - scores(~np.eye(6, dtype=bool))
+    grand = np.ones((1, 6), bool)
+    lost = scores(grand)[0][None] - scores(~np.eye(6, dtype=bool))
     values = leave_one_out(scores)
     np.testing.assert_allclose(values.values, lost.mean(axis=1))
     np.testing.assert_allclose(values.stderr, stats.sem(lost, axis=1))
@@ -159,37 +160,37 @@ def test_one_seed_knows_no_error(key, problem):
 
 
 def test_all_start_from_one_theta_or_each_from_its_own(key, problem):
-    data, x_valid, y_valid, network = problem
+    data, valid, network = problem
     still = Recipe(epochs=0)
     asked = np.eye(6, dtype=bool)
     build = lambda fresh: seed_scores(
-        key, data, x_valid, y_valid, network, still, metric=LOSS, fresh=fresh
+        key, data, valid, network, still, metric=LOSS, reinitialise=fresh
     )(asked)
     assert len(np.unique(build(False))) == 1
     assert len(np.unique(build(True))) == 6
     np.testing.assert_array_equal(build(True), build(True))
 
 
-def test_what_nobody_is_paid(key, problem):
-    data, x_valid, y_valid, network = problem
-    nobody = np.zeros((1, 6), bool)
+def test_the_empty_coalitions_score(key, problem):
+    data, valid, network = problem
+    empty = np.zeros((1, 6), bool)
     untrained = network._replace(init=lambda key: network.init(jax.random.key(3)))
-    scores = seed_scores(key, data, x_valid, y_valid, untrained, RECIPE)
-    outputs = network.apply(network.init(jax.random.key(3)), jnp.asarray(x_valid))
-    np.testing.assert_allclose(scores(nobody), accuracy(outputs, y_valid))
-    share = majority_share(y_valid)
-    rule = retraining(key, *problem, RECIPE, empty=share)
-    assert rule.score(nobody[0]) == share
+    scores = seed_scores(key, data, valid, untrained, RECIPE)
+    outputs = network.apply(network.init(jax.random.key(3)), jnp.asarray(valid.x))
+    np.testing.assert_allclose(scores(empty), [[accuracy(outputs, valid.y).mean()]])
+    share = majority_share(valid.y)
+    rule = retraining(key, *problem, RECIPE, empty_score=share)
+    assert rule.score(empty[0]) == share
 
 
 def test_data_shapleys_rule_for_classes_that_vanish(key, problem):
-    data, x_valid, y_valid, network = problem
+    data, valid, network = problem
     data = data._replace(owner=data.y)
     build = lambda **rule: retraining(
-        key, data, x_valid, y_valid, network, RECIPE, empty=0.25, **rule
+        key, data, valid, network, RECIPE, empty_score=0.25, **rule
     )
     asked = np.array([[True, True, False], [True, True, True]])
-    paid = build(all_classes=True).scores(asked)
+    paid = build(require_all_classes=True).scores(asked)
     assert paid[0] == 0.25
     assert paid[1] == build().scores(asked)[1]
     assert build().scores(asked)[0] != 0.25
@@ -202,10 +203,14 @@ def test_a_diverged_run_is_an_error_that_names_the_coalition(key, problem):
         game.scores(np.array([[False, True, True, False, False, False]]))
 
 
-def test_a_memory_budget_bounds_the_lanes(key, problem):
-    build = lambda memory: seed_scores(key, *problem, RECIPE, memory=memory).lanes
-    assert build(1.0) == 1
-    assert build(1e9) > build(1e7) > 1
+def test_a_memory_budget_bounds_the_runs_at_once(key, problem):
+    build = lambda memory: (
+        seed_scores(
+            key, *problem, RECIPE, execution=Execution(memory=memory)
+        ).num_parallel
+    )
+    assert build(1) == 1
+    assert build(10**9) > build(10**7) > 1
 
 
 def test_values_of_a_game_of_real_runs_are_efficient(key, problem):
@@ -216,36 +221,118 @@ def test_values_of_a_game_of_real_runs_are_efficient(key, problem):
 
 
 def test_starting_variables_can_be_given(key, problem):
-    data, x_valid, y_valid, network = problem
+    data, valid, network = problem
     given = network.init(jax.random.key(5))
     fixed = network._replace(init=lambda key: Variables(given.params, given.state))
     still = Recipe(epochs=0)
-    scores = seed_scores(
-        key, data, x_valid, y_valid, fixed, still, seeds=2, metric=LOSS
-    )(np.ones((1, 6), bool))
+    scores = seed_scores(key, data, valid, fixed, still, seeds=2, metric=LOSS)(
+        np.ones((1, 6), bool)
+    )
     assert scores[0, 0] == scores[0, 1]
+
+
+X_VALID, Y_VALID = np.zeros((16, 6), np.float32), np.zeros(16, int)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"x_valid": np.full((16, 6), np.inf, np.float32)}, "x_valid must be finite"),
-        ({"y_valid": np.full(16, 3)}, "y_valid must hold class numbers 0 to 2"),
-        ({"seeds": 0}, "seeds must be at least 1"),
-        ({"memory": -1.0}, "memory must be a positive"),
-        ({"empty": np.nan}, "empty must be a finite score"),
-        ({"lanes": 0}, "lanes must be at least 1"),
-        ({"x_valid": np.zeros((16, 5), np.float32)}, "x, x_valid must have the same"),
+        ({"valid": Points(X_VALID + np.inf, Y_VALID)}, "valid.x must be finite"),
         (
-            {"data": Dataset(np.zeros((6, 6), np.float32), np.zeros((6, 1), int),
-                             np.arange(6)),
-             "y_valid": np.zeros((16, 1), int)},
-            "y must be a vector of class numbers",
+            {"valid": Points(X_VALID, Y_VALID + 3)},
+            "must hold class numbers 0 to 2",
         ),
+        (
+            {"valid": Points(X_VALID[:, :5], Y_VALID)},
+            "valid.x must have the same",
+        ),
+        ({"valid": Points(X_VALID[:3], Y_VALID)}, "valid.x, valid.y must have one row"),
+        ({"seeds": 0}, "seeds must be at least 1"),
+        ({"empty_score": np.nan}, "empty_score must be a finite score"),
     ],
-)  # fmt: skip
+)
 def test_bad_arguments_are_named(key, problem, change, message):
-    names = ("data", "x_valid", "y_valid", "network")
+    names = ("data", "valid", "network")
     arguments = dict(zip(names, problem, strict=True)) | change
     with pytest.raises(ValueError, match=message):
         retraining(key, **arguments)
+
+
+def test_a_metric_of_all_rows_at_once_is_refused(key, problem):
+    overall = lambda outputs, targets: -jnp.mean(outputs)
+    scores = seed_scores(key, *problem, Recipe(epochs=0), metric=overall)
+    with pytest.raises(ValueError, match="one score for each of 16 validation rows"):
+        scores(np.ones((1, 6), bool))
+
+
+def test_scores_are_the_means_of_their_rows_and_train_once(key, problem):
+    told = []
+    execution = Execution(progress=lambda done, total: told.append((done, total)))
+    game = retraining(
+        key, *problem, RECIPE, metric=LOSS, seeds=2, execution=execution
+    )  # fmt: skip
+    asked = coalitions(5)
+    rows = queries.row_scores(game, asked)
+    assert rows.shape == (5, 16)
+    once = len(told)
+    np.testing.assert_allclose(game.scores(asked), rows.mean(axis=1), rtol=1e-12)
+    assert len(told) == once == 10
+    data, valid, network = problem
+    single = seed_scores(key, *problem, RECIPE, metric=LOSS)
+    one = seed_scores(
+        key, data, Points(valid.x[3:4], valid.y[3:4]), network, RECIPE, metric=LOSS
+    )
+    np.testing.assert_allclose(single.rows(asked)[:, 0, 3], one(asked)[:, 0], atol=1e-5)
+
+
+def test_the_empty_score_is_that_of_each_row(key, problem):
+    game = retraining(key, *problem, Recipe(epochs=0), empty_score=0.25)
+    assert (game.row_scores(np.zeros((1, 6), bool)) == 0.25).all()
+
+
+def test_small_blocks_change_nothing(key, problem, monkeypatch):
+    asked = coalitions(7)
+    expected = seed_scores(key, *problem, RECIPE, metric=LOSS, seeds=2)(asked)
+    monkeypatch.setattr("jaxval.games.seed_scores._BLOCK_BYTES", 3 * 8 * 2 * 16)
+    told = []
+    execution = Execution(progress=lambda done, total: told.append((done, total)))
+    scores = seed_scores(
+        key, *problem, RECIPE, metric=LOSS, seeds=2, execution=execution
+    )
+    np.testing.assert_array_equal(scores(asked), expected)
+    assert [done for done, _ in told] == list(range(1, told[-1][1] + 1))
+
+
+def test_classes_come_in_any_spelling(key, problem):
+    data, valid, network = problem
+    expected = seed_scores(key, *problem, RECIPE)(coalitions(2))
+    for spell in (lambda y: np.eye(3)[y], lambda y: np.array(["a", "b", "c"])[y]):
+        found = seed_scores(
+            key, data._replace(y=spell(data.y)), valid._replace(y=spell(valid.y)),
+            network, RECIPE,
+        )  # fmt: skip
+        np.testing.assert_array_equal(found(coalitions(2)), expected)
+
+
+def test_fingerprints_tell_data_keys_and_settings_apart(key, problem):
+    data, valid, network = problem
+    make = lambda key=key, data=data, recipe=RECIPE, **options: (
+        seed_scores(key, data, valid, network, recipe, **options).fingerprint
+    )
+    others = [
+        make(jax.random.key(9)),
+        make(data=data._replace(owner=data.owner[::-1].copy())),
+        make(recipe=Recipe(epochs=7)),
+        make(seeds=2),
+        make(empty_score=0.0),
+        make(require_all_classes=True),
+    ]
+    assert make() == make()
+    assert len({make(), *others}) == 7
+
+
+def test_a_game_of_trainings_can_be_hashed(key, problem):
+    game = retraining(key, *problem, RECIPE)
+    leaves, structure = jax.tree.flatten(game)
+    assert not leaves
+    assert hash(structure) == hash(jax.tree.structure(game))

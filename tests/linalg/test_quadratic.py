@@ -63,13 +63,13 @@ def test_leave_groups_out_also_takes_unions(problem):
     np.testing.assert_allclose(full, expected[-1], rtol=1e-10)
 
 
-@pytest.mark.parametrize("max_bytes", [1, 2**28], ids=["depth first", "by levels"])
-def test_the_lattice_walk_is_every_subset_solve(problem, max_bytes):
+@pytest.mark.parametrize("memory", [1, 2**28], ids=["depth first", "by levels"])
+def test_the_lattice_walk_is_every_subset_solve(problem, memory):
     h, y = problem
     rows = np.argsort(OWNER, kind="stable")
     sizes = tuple(np.bincount(OWNER).tolist())
     forms = linalg.powerset_quadratic_forms(
-        float64(h[np.ix_(rows, rows)]), float64(y[rows]), sizes, max_bytes=max_bytes
+        float64(h[np.ix_(rows, rows)]), float64(y[rows]), sizes, memory=memory
     )
     expected = [form(h, y, mask[OWNER]) for mask in coalitions(4)]
     np.testing.assert_allclose(forms, expected, rtol=1e-9, atol=1e-12)

@@ -57,3 +57,31 @@ def shapley(table, num_players):
             values[player] += table[number + 2**player] - table[number]
             number += 2**player
     return values / len(orders)
+
+
+def ridge_rows(x, x_valid, y, y_valid, owner, penalty, score, num_players):
+    """`score(predicted, target)` of each validation row under every coalition."""
+    table = []
+    for mask in subsets(num_players):
+        r = mask[owner]
+        system = x[r].T @ x[r] + penalty * np.eye(x.shape[1])
+        predicted = x_valid @ np.linalg.solve(system, x[r].T @ y[r])
+        table.append([score(p, t) for p, t in zip(predicted, y_valid, strict=True)])
+    return np.array(table)
+
+
+def accuracy_of_row(predicted, target):
+    """1 over the number of largest outputs where the target's is among them."""
+    best = np.flatnonzero(predicted == predicted.max())
+    return (target.argmax() in best) / len(best)
+
+
+def margin_of_row(predicted, target):
+    """The target's output less the largest other."""
+    right = target.argmax()
+    return predicted[right] - np.delete(predicted, right).max()
+
+
+def negative_square_of_row(predicted, target):
+    """Minus the squared error, summed over outputs."""
+    return -np.sum((predicted - target) ** 2)

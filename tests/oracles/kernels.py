@@ -131,17 +131,42 @@ def _network(name):
 
 
 def cast(tree, dtype):
-    """Real leaves as `dtype`, the others as they are."""
-    real = lambda a: np.issubdtype(a.dtype, np.floating)
-    return jax.tree.map(lambda a: jnp.asarray(a, dtype if real(a) else None), tree)
+    """Real leaves as `dtype`, complex ones as its pair, the others as they are."""
+    pair = np.complex128 if dtype == np.float64 else np.complex64
+
+    def one(a):
+        if jnp.issubdtype(a.dtype, jnp.complexfloating):
+            return jnp.asarray(a, pair)
+        if jnp.issubdtype(a.dtype, jnp.floating):
+            return jnp.asarray(a, dtype)
+        return a if jnp.issubdtype(a.dtype, jax.dtypes.extended) else jnp.asarray(a)
+
+    return jax.tree.map(one, tree)
 
 
 def jacobians(fn, params, x):
-    """All outputs' gradients in float64, `(n, outputs, parameters)`."""
-    alone = lambda p, xi: fn(p, xi[None])[0]
-    one = lambda xi: jax.tree.leaves(jax.jacrev(alone)(params, xi))
-    flat = lambda g: np.asarray(g).reshape(len(x), CLASSES, -1)
-    return np.concatenate([flat(g) for g in jax.jit(jax.vmap(one))(x)], -1)
+    """All outputs' gradients in float64, `(n, outputs, parameters)`.
+
+    Real and imaginary parts of complex parameters are parameters each.
+    """
+    leaves, tree = jax.tree.flatten(params)
+    kind = lambda a, kinds: jnp.issubdtype(a.dtype, kinds)
+    real = {i: a for i, a in enumerate(leaves) if kind(a, jnp.floating)}
+    pairs = {i: a for i, a in enumerate(leaves) if kind(a, jnp.complexfloating)}
+    parts = real, {i: jnp.real(a) for i, a in pairs.items()}
+    parts = (*parts, {i: jnp.imag(a) for i, a in pairs.items()})
+
+    def alone(parts, xi):
+        real, re, im = parts
+        moved = {**real, **{i: re[i] + 1j * im[i] for i in re}}
+        whole = [moved.get(i, a) for i, a in enumerate(leaves)]
+        return fn(jax.tree.unflatten(tree, whole), xi[None])[0]
+
+    def one(xi):
+        grads = jax.tree.leaves(jax.jacrev(alone)(parts, xi))
+        return jnp.concatenate([g.reshape(g.shape[0], -1) for g in grads], 1)
+
+    return np.asarray(jax.jit(jax.vmap(one))(x))
 
 
 def _numpy(tree):

@@ -1,5 +1,6 @@
 """The command line with experiments made up for the purpose."""
 
+import errno
 import importlib
 import json
 import sys
@@ -15,7 +16,7 @@ SQUARES = '''
 
 More about it.
 """
-import dataclasses, warnings
+import dataclasses, errno, warnings
 import numpy as np
 from jaxval.runner.contract import SILENT, Context, Result
 from jaxval.reporting.tables import Column, Table
@@ -36,6 +37,12 @@ def run(config: Config, context: Context = SILENT) -> Result:
         open("no/such/file")
     if config.fail == "interrupt":
         raise KeyboardInterrupt
+    if config.fail == "late":
+        context.scratch.mkdir(parents=True)
+        (context.scratch / "part.npz").write_text("finished")
+        raise KeyboardInterrupt
+    if config.fail == "full":
+        raise OSError(errno.ENOSPC, "No space left on device")
     if config.fail == "memory":
         raise MemoryError("too much")
     if config.fail == "bug":
@@ -61,7 +68,9 @@ def squares(tmp_path, monkeypatch):
     (folder / "my_squares.py").write_text(textwrap.dedent(SQUARES))
     path = [*jaxval.experiments.__path__, str(folder)]
     monkeypatch.setattr(jaxval.experiments, "__path__", path)
-    monkeypatch.setattr(runner, "EXPERIMENTS", ("my_squares", "not_there"))
+    names = ("my_squares", "not_there")
+    entries = {name: f"jaxval.experiments.{name}" for name in names}
+    monkeypatch.setattr(runner, "EXPERIMENTS", entries)
     monkeypatch.chdir(tmp_path)
     importlib.invalidate_caches()
     yield tmp_path
@@ -94,6 +103,7 @@ def test_saves_everything_and_says_where(squares, capsys):
         "config.json",
         "metrics.json",
         "picture.png",
+        "report.html",
         "values.csv",
     ]
     captured = capsys.readouterr()
@@ -144,6 +154,31 @@ def test_errors_are_one_line_and_leave_nothing(squares, capsys, fail, status, me
     assert len(captured.err.splitlines()) == 1
     assert captured.err.startswith(message)
     assert not (squares / "results").exists()
+
+
+def test_an_interruption_says_what_was_saved(squares, capsys):
+    assert runner.main(["my_squares", "--fail", "late"]) == 130
+    said = capsys.readouterr().err
+    assert said.startswith(
+        "interrupted; finished parts are saved in results/my-squares/"
+    )
+    assert said.endswith(".partial/, and rerunning the command resumes it\n")
+    # The list of commands names what was left behind.
+    assert runner.main([]) == 0
+    assert ".partial/ (1 files, 0.0 MiB)" in capsys.readouterr().out
+
+
+def test_a_full_disk_names_the_folder(squares, capsys, monkeypatch):
+    assert runner.main(["my_squares", "--fail", "full"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: No space left on device: results/my-squares/")
+
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("jaxval.runner.results.save", full)
+    assert runner.main(["my_squares"]) == 2
+    assert "No space left on device: results/my-squares/" in capsys.readouterr().err
 
 
 def test_traceback_on_request(squares, capsys, monkeypatch):

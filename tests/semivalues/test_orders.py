@@ -24,7 +24,7 @@ def test_every_order_of_a_block_is_uniform_by_itself(name):
         assert np.abs(seen - 500).max() < 5 * np.sqrt(500)
 
 
-def test_a_full_turn_puts_everybody_everywhere_once(key):
+def test_a_full_turn_puts_every_player_everywhere_once(key):
     block = np.asarray(orders.rotations(7)(key, 7))
     assert (np.sort(block, axis=0) == np.arange(7)[:, None]).all()
 

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -8,7 +10,8 @@ from jaxval.types import ValueEstimate
 def status(values, stderr, count, **rest):
     values = np.asarray(values, float)
     stderr = np.broadcast_to(np.asarray(stderr, float), values.shape)
-    return Status(ValueEstimate(values, stderr, np.full(values.shape, count)), **rest)
+    estimate = ValueEstimate(values, stderr, np.full(values.shape, count))
+    return Status(estimate=estimate, **rest)
 
 
 BY_ESTIMATE = [stopping.stderr_below(0.1), stopping.ranks_stable(0.9, tie=0.5)]
@@ -40,7 +43,7 @@ def test_ranks_are_told_apart_or_tied():
     assert not stopping.ranks_stable(tie=0.2)(close)
     # The same errors, but of values that move together.
     together = np.array([[0.01, 0.0099], [0.0099, 0.01]])
-    assert stopping.ranks_stable()(close._replace(covariance=together))
+    assert stopping.ranks_stable()(dataclasses.replace(close, covariance=together))
 
 
 def test_equal_players_never_look_stable_without_a_tie():

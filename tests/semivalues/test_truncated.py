@@ -13,7 +13,7 @@ from jaxval.games.linear_models import logistic
 from jaxval.semivalues import Ends, run, stopping, truncated
 from jaxval.training import negative
 from jaxval.training.losses import cross_entropy
-from jaxval.types import Dataset
+from jaxval.types import Dataset, Points
 
 
 def saturating(n=12, *, fast=False, host=False):
@@ -55,15 +55,15 @@ def by_hand(order, game, band, patience):
 @pytest.mark.parametrize("lanes", [1, 3, 7])
 def test_lanes_walk_as_the_rule_says(lanes, key, x64):
     game = saturating()
-    method = truncated.tmc(12, permutations=7, lanes=lanes, patience=3)
+    method = truncated.tmc(12, permutations=7, num_parallel=lanes, patience=3)
     empty, full = np.zeros(12, bool), np.ones(12, bool)
     known = Ends(*(game.score(jnp.asarray(m)) for m in (empty, full)))
-    drawn = jax.jit(method.sample)(key, game, known)
+    sample = jax.jit(method.sample)(key, game, known)
     orders = np.asarray(truncated._orders.shuffles(key, 7, 12))
     told = [by_hand(order, game, 0.01, 3) for order in orders]
-    np.testing.assert_allclose(drawn.units, np.stack([t[0] for t in told]), atol=1e-12)
-    assert int(drawn.calls) == sum(t[1] for t in told)
-    assert 0 < int(drawn.calls) < 7 * 11
+    np.testing.assert_allclose(sample.units, np.stack([t[0] for t in told]), atol=1e-12)
+    assert int(sample.num_evaluations) == sum(t[1] for t in told)
+    assert 0 < int(sample.num_evaluations) < 7 * 11
 
 
 @pytest.mark.parametrize("kind", ["fast", "host"])
@@ -88,7 +88,7 @@ def test_the_host_is_asked_for_all_live_lanes_at_once(key):
     rule = stopping.units(8)
     outs, sizes = [], []
     for lanes in (None, 1, 3):
-        method = truncated.tmc(12, permutations=8, lanes=lanes, patience=3)
+        method = truncated.tmc(12, permutations=8, num_parallel=lanes, patience=3)
         asked.clear()
         outs.append(run(key, method, game, until=rule, every=1))
         sizes.append(asked[1:])
@@ -110,7 +110,7 @@ def test_refilled_lanes_stay_full_until_nothing_is_left(key):
         fast_scores=lambda masks: asked.append(len(masks)) or np.ones(len(masks)),
         on_host=True,
     )
-    method = truncated.tmc(30, permutations=12, lanes=4, patience=2)
+    method = truncated.tmc(30, permutations=12, num_parallel=4, patience=2)
     out = run(key, method, game, until=stopping.units(12), every=1)
     assert asked[1:] == [4] * 6
     assert out.num_evaluations == 24
@@ -120,7 +120,9 @@ def of_digits(n, **options):
     x, y = load_digits(return_X_y=True)
     chosen = np.random.default_rng(0).permutation(len(y))[: n + 60]
     x, y = x[chosen] / 16, y[chosen]
-    return logistic(Dataset(x[:n], y[:n], np.arange(n)), x[n:], y[n:], **options)
+    return logistic(
+        Dataset(x[:n], y[:n], np.arange(n)), Points(x[n:], y[n:]), **options
+    )
 
 
 SMOOTH = {"metric": negative(cross_entropy), "tolerance": 1e-9}
@@ -132,7 +134,7 @@ def test_warm_walks_truncate_as_all_prefixes_do(lanes, key):
     whole = dataclasses.replace(game, fast_step=None)
     band = truncated.relative_to_full(0.5)
     options = {"band": band, "patience": 2, "permutations": 4}
-    method = truncated.tmc(14, lanes=lanes, **options)
+    method = truncated.tmc(14, num_parallel=lanes, **options)
     rule = stopping.units(8)
     walked = run(key, method, game, until=rule, every=2)
     scored = run(key, truncated.tmc(14, **options), whole, until=rule, every=2)
@@ -165,7 +167,9 @@ def test_walks_that_are_not_truncated_are_permutation_sampling(key):
 def test_data_shapleys_rules_under_one_name(key):
     x, y = load_digits(n_class=2, return_X_y=True)
     x, y = x[:60] / 16, y[:60]
-    game = convex.data_shapley(Dataset(x[:20], y[:20], np.arange(20)), x[20:], y[20:])
+    game = convex.data_shapley(
+        Dataset(x[:20], y[:20], np.arange(20)), Points(x[20:], y[20:])
+    )
     method = truncated.data_shapley(20, permutations=4)
     out = run(key, method, game, until=stopping.units(4), every=1)
     table = Game(20, jax.jit(game.score))

@@ -110,8 +110,8 @@ def test_vmapped_equals_one_by_one(key, images):
 def test_one_key_gives_one_result_to_the_bit(key, images):
     x, y = images
     network = from_module(NORMED, x)
-    everybody = jnp.ones(len(y), bool)
-    outs = [run(key, network, x, y, everybody, Recipe(epochs=2)) for _ in range(2)]
+    grand = jnp.ones(len(y), bool)
+    outs = [run(key, network, x, y, grand, Recipe(epochs=2)) for _ in range(2)]
     jax.tree.map(np.testing.assert_array_equal, *outs)
 
 
@@ -155,16 +155,16 @@ def test_stops_when_the_loss_settles_but_not_when_it_stands_still(key):
         optimizer=optax.sgd(0.1), loss=squared_error, batch_size=None, epochs=500,
         min_epochs=4, stop_below=1e-4,
     )  # fmt: skip
-    everybody = jnp.ones(6, bool)
+    grand = jnp.ones(6, bool)
     # The error shrinks by 0.8 a step, its square by 0.64: |change| = 0.36 * 0.64^k.
-    out = run(key, scalar_network(), x, y, everybody, recipe)
+    out = run(key, scalar_network(), x, y, grand, recipe)
     expected = next(k for k in range(500) if 0.36 * 0.64**k < 1e-4) + 2
     assert int(out.epochs) == expected
     # Targets 0 are met from the first step on: no change at all, so it never stops.
-    assert int(run(key, scalar_network(), x, 0 * y, everybody, recipe).epochs) == 500
+    assert int(run(key, scalar_network(), x, 0 * y, grand, recipe).epochs) == 500
 
 
-def test_nobody_learns_nothing(key, images):
+def test_the_empty_coalition_learns_nothing(key, images):
     x, y = images
     network = from_module(NORMED, x)
     out = run(key, network, x, y, jnp.zeros(len(y), bool), Recipe(epochs=2))
@@ -217,3 +217,10 @@ def test_double_precision_draws_the_same_order(key):
         found = epoch_order(key, rows, size)
     np.testing.assert_array_equal(found, expected)
     assert found[4:].tolist() == [4, 5, 6, 7, 8]
+
+
+def test_equal_functions_are_equal_networks():
+    init, apply_fn = (lambda key: jnp.zeros((1, 1))), (lambda p, x: x @ p)
+    assert stateless(init, apply_fn) == stateless(init, apply_fn)
+    assert hash(stateless(init, apply_fn)) == hash(stateless(init, apply_fn))
+    assert stateless(init, apply_fn) != stateless(init, lambda p, x: x @ p)

@@ -1,4 +1,4 @@
-"""From cells to numbers: what a column is, and how training rows say to encode it."""
+"""From cells to features: the kind of a column, and how training rows encode it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ import numpy as np
 
 from jaxval.datasets._arrays import DataError, require
 from jaxval.datasets.sources import to_unit
-from jaxval.datasets.tabular.files import Cells, is_missing
+from jaxval.datasets.tabular.cells import Cells, is_missing, to_number
 
 __all__ = [
     "Categorical",
     "Column",
     "Numeric",
+    "check_scale",
     "encode",
     "fit_column",
     "is_numeric",
@@ -28,6 +29,11 @@ MISSING_LEVEL = "missing"
 _MOSTLY = 0.9
 _MAX_LEVELS = 100
 _FEW_LEVELS = 10
+_LARGEST = 1e100
+"""Sums of squares of larger numbers overflow."""
+
+_FARTHEST = 1e15
+"""Standard deviations from the training rows beyond which single precision fails."""
 
 
 class Numeric(NamedTuple):
@@ -45,22 +51,24 @@ class Numeric(NamedTuple):
     def __call__(self, cells: Cells) -> tuple[np.ndarray, int]:
         """The feature, and how many cells had no place in it: none."""
         values = numbers(cells, self.name, "a feature of the training rows")
-        return ((values - self.mean) / self.std)[:, None], 0
+        scaled = (values - self.mean) / self.std
+        check_scale(cells, self.name, scaled)
+        return scaled[:, None], 0
 
 
 class Categorical(NamedTuple):
-    """A column of words: one feature for each level of the training rows."""
+    """A column of words: one feature per level of the training rows."""
 
     name: str
     levels: tuple[str, ...]
 
     @property
     def features(self) -> tuple[str, ...]:
-        """One feature a level."""
+        """One feature per level."""
         return tuple(f"{self.name}={level}" for level in self.levels)
 
     def __call__(self, cells: Cells) -> tuple[np.ndarray, int]:
-        """The features, and how many cells hold a level never seen: all their zeros."""
+        """The features (zeros for a level never seen), and how many such cells."""
         words = _words(cells, self.name)
         one_hot = words[:, None] == np.array(self.levels, object)[None, :]
         return one_hot.astype(float), int((~one_hot.any(1)).sum())
@@ -70,12 +78,12 @@ Column = Numeric | Categorical
 
 
 def fit_column(cells: Cells, name: str, declared: str | None) -> Column | None:
-    """How to encode a column of training rows; `None` if it is constant.
+    """How to encode a column of training rows; `None` where it is constant.
 
     Args:
-      cells: the training rows.
-      name: of the column.
-      declared: `"numeric"`, `"categorical"`, or `None` to see for oneself.
+      cells: Training rows.
+      name: Name of the column.
+      declared: `"numeric"`, `"categorical"`, or `None` to tell by the cells.
     """
     advice = "the column (categorical)"
     if declared is None:
@@ -124,19 +132,37 @@ def _encoded_images(cells: Cells, images: np.ndarray) -> np.ndarray:
 
 
 def numbers(cells: Cells, name: str, role: str) -> np.ndarray:
-    """A column as finite numbers; a message says which cell isn't one."""
+    """A column as finite numbers; the message of the error names the cell."""
     column = cells.column(name, role)
-    values = _parsed(column)
-    bad = np.flatnonzero(~np.isfinite(values))
+    values = column.numbers
+    bad = np.flatnonzero(~(np.abs(values) <= _LARGEST))
     if not bad.size:
         return values
     row = int(bad[0])
-    raise DataError(f"{cells.at(row, name)} {_complaint(column[row])}{_more(bad)}")
+    raise DataError(f"{cells.at(row, name)} {_complaint(column.raw(row))}{_more(bad)}")
+
+
+def check_scale(cells: Cells, name: str, scaled: np.ndarray) -> None:
+    """Check that no cell is too far from the training rows for single precision.
+
+    Args:
+      cells: Rows that are encoded.
+      name: Name of the column.
+      scaled: Its numbers in units of the spread of the training rows.
+    """
+    bad = np.flatnonzero(np.abs(scaled) > _FARTHEST)
+    if bad.size:
+        row = int(bad[0])
+        raise DataError(
+            f"{cells.at(row, name)} is {cells.columns[name].raw(row)}, too far from "
+            "the training rows to be compared with them. Correct it, or leave the row "
+            f"out.{_more(bad)}"
+        )
 
 
 def labels(cells: Cells, name: str, role: str) -> np.ndarray:
     """A column as words without gaps, whole numbers without a fraction."""
-    words = _written(cells.column(name, role))
+    words = cells.column(name, role).words
     # Only what can't be a name: a class may well be called "none".
     bad = np.flatnonzero((words == "") | (words == "nan"))
     if bad.size:
@@ -150,17 +176,26 @@ def labels(cells: Cells, name: str, role: str) -> np.ndarray:
 def ordered(words: np.ndarray) -> list[str]:
     """The different words, by number if all are numbers."""
     names = sorted(set(words.tolist()))
-    values = _parsed(np.array(names, object))
+    values = np.array([to_number(name) for name in names])
     return names if np.isnan(values).any() else [names[i] for i in np.argsort(values)]
 
 
 def is_numeric(cells: Cells, name: str, otherwise: str) -> bool:
-    """Whether a column holds numbers; a few words among many numbers are an error."""
+    """Whether a column holds numbers.
+
+    Args:
+      cells: Rows to look at.
+      name: Name of the column.
+      otherwise: What to declare where it does not, for the message.
+
+    Raises:
+      DataError: If there are a few words among many numbers.
+    """
     column = cells.columns[name]
-    if column.dtype.kind == "f":
+    if column.is_typed:
         return True
-    there = ~is_missing(column)
-    good = ~np.isnan(_parsed(column))
+    there = ~column.missing
+    good = ~np.isnan(column.numbers)
     if there.any() and good[there].all():
         return True
     share = good[there].mean() if there.any() else 0.0
@@ -168,46 +203,23 @@ def is_numeric(cells: Cells, name: str, otherwise: str) -> bool:
         return False
     row = int(np.flatnonzero(there & ~good)[0])
     raise DataError(
-        f"{cells.at(row, name)} is {column[row]!r}, but {share:.0%} of the column are "
-        f"numbers. Correct it, or declare {otherwise}."
+        f"{cells.at(row, name)} is {column.raw(row)!r}, but {share:.0%} of the column "
+        f"are numbers. Correct it, or declare {otherwise}."
     )
 
 
-def _parsed(column: np.ndarray) -> np.ndarray:
-    """Numbers, NaN where there are none."""
-    if column.dtype.kind == "f":
-        return column
-    try:
-        return column.astype(np.float64)
-    except ValueError:
-        return np.array([_number(cell) for cell in column.tolist()], np.float64)
-
-
-def _number(cell: str) -> float:
-    try:
-        return float(cell)
-    except ValueError:
-        return np.nan
-
-
 def _words(cells: Cells, name: str) -> np.ndarray:
-    column = _written(cells.column(name, "a feature of the training rows"))
-    return np.where(is_missing(column), MISSING_LEVEL, column)
+    column = cells.column(name, "a feature of the training rows")
+    return np.where(column.missing, MISSING_LEVEL, column.words)
 
 
-def _written(column: np.ndarray) -> np.ndarray:
-    if column.dtype.kind != "f":
-        return column
-    values = column.tolist()
-    words = [str(int(v)) if v.is_integer() else str(v) for v in values]
-    return np.array(words, object)
-
-
-def _complaint(cell: object) -> str:
-    if isinstance(cell, str) and is_missing(np.array([cell], object))[0]:
+def _complaint(cell: str | float) -> str:
+    if isinstance(cell, str) and is_missing(cell):
         what = "is empty" if cell == "" else f"is missing ({cell!r})"
-    elif isinstance(cell, str) and np.isnan(_number(cell)):
+    elif isinstance(cell, str) and np.isnan(to_number(cell)):
         return f"is {cell!r}, not a number."
+    elif np.isfinite(float(cell)):
+        return f"is {cell}, too large to compute with. Rescale the column."
     else:
         what = f"is {cell}, not a finite number"
     return f"{what}. Fill it in, leave the row out, or leave the column out (drop)."

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import os
+import dataclasses
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 
 from jaxval.datasets._arrays import require
+from jaxval.datasets.tabular.cells import Cells
 from jaxval.datasets.tabular.columns import (
     Column,
+    check_scale,
     encode,
     fit_column,
     labels,
     numbers,
     ordered,
 )
-from jaxval.datasets.tabular.files import Cells, read_cells
+from jaxval.datasets.tabular.files import read_any
 
 __all__ = ["CLASSIFICATION", "REGRESSION", "Coder", "fit"]
 
@@ -25,8 +27,18 @@ CLASSIFICATION = "classification"
 REGRESSION = "regression"
 
 
-class Coder(NamedTuple):
-    """What was learnt from the training rows, and turns cells into numbers."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Coder:
+    """What was learnt from the training rows, and turns cells into numbers.
+
+    Attributes:
+      target: Name of the target's column.
+      task: `CLASSIFICATION` or `REGRESSION`.
+      columns: Encoding of each column that is used.
+      classes: Names of the classes; none for a regression.
+      target_range: Smallest and largest target of a regression; (0, 1) otherwise.
+      constant: Names of the columns that were left out, being constant.
+    """
 
     target: str
     task: str
@@ -45,12 +57,14 @@ class Coder(NamedTuple):
         return encode(self.columns, cells)
 
     def y(self, cells: Cells, whose: str = "of the validation") -> np.ndarray:
-        """Class numbers, or targets scaled by the training rows."""
+        """Class numbers, or targets scaled by the range of the training rows."""
         cells.column(self.target, "the target")
         if self.task == REGRESSION:
             low, high = self.target_range
             values = numbers(cells, self.target, "the target")
-            return ((values - low) / (high - low)).astype(np.float32)
+            scaled = (values - low) / (high - low)
+            check_scale(cells, self.target, scaled)
+            return scaled.astype(np.float32)
         words = labels(cells, self.target, "the target")
         number = {name: i for i, name in enumerate(self.classes)}
         unseen = sorted(set(words.tolist()) - set(number))
@@ -62,10 +76,10 @@ class Coder(NamedTuple):
         )
         return np.array([number[word] for word in words.tolist()], np.int32)
 
-    def file(self, path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Inputs and targets of another file."""
-        cells = read_cells(path)
-        return self.x(cells)[0], self.y(cells, "of that file")
+    def read(self, data: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Inputs and targets of another table: a file, or one in memory."""
+        cells = read_any(data, "the other table")
+        return self.x(cells)[0], self.y(cells, "of that table")
 
     def warnings(self, unseen: dict[str, int], y_valid: np.ndarray) -> tuple[str, ...]:
         """What is odd about these data, given the validation rows."""
@@ -95,7 +109,16 @@ def fit(
     numeric: Sequence[str],
     categorical: Sequence[str],
 ) -> Coder:
-    """Learn from training rows how to encode rows; `without` some of the columns."""
+    """Learn from training rows how to encode rows.
+
+    Args:
+      cells: Training rows.
+      target: Name of the target's column.
+      task: `CLASSIFICATION` or `REGRESSION`.
+      without: Columns that are no features.
+      numeric: Columns that must hold numbers.
+      categorical: Columns whose numbers are names of levels.
+    """
     for name in (*without, *numeric, *categorical):
         cells.column(name, "named in the options")
     both = sorted(set(numeric) & set(categorical))
@@ -112,7 +135,14 @@ def fit(
     )
     classes, bounds = _fit_target(cells, target, task)
     constant = tuple(name for name, column in fitted.items() if column is None)
-    return Coder(target, task, columns, classes, bounds, constant)
+    return Coder(
+        target=target,
+        task=task,
+        columns=columns,
+        classes=classes,
+        target_range=bounds,
+        constant=constant,
+    )
 
 
 def _fit_target(cells, target, task):

@@ -1,4 +1,4 @@
-"""A person's own table: read, checked, encoded, split, ready to be valued.
+"""A user-supplied table: read, checked, encoded, split, ready to be valued.
 
 Everything that is learnt from data (levels, means, the range of the target) is learnt
 from the training rows alone.
@@ -6,95 +6,103 @@ from the training rows alone.
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int, Num
+from jaxtyping import Int
 
-from jaxval.datasets._arrays import generator, require
+from jaxval.datasets._arrays import DataError, generator, require
+from jaxval.datasets.tabular.cells import Cells
 from jaxval.datasets.tabular.columns import is_numeric, labels, numbers, ordered
 from jaxval.datasets.tabular.encoding import CLASSIFICATION, REGRESSION, Coder, fit
-from jaxval.datasets.tabular.files import Cells, read_archive, read_cells
-from jaxval.types import Dataset, PRNGKey
+from jaxval.datasets.tabular.files import is_path, read_any, read_archive
+from jaxval.types import Dataset, Points, PRNGKey
 
 __all__ = ["CLASSIFICATION", "REGRESSION", "Table", "read_table"]
 
-Path = str | os.PathLike[str]
+Tabular = Any
+"""A table: a path, a data frame, a mapping of names to arrays, `Dataset`, `Points`."""
+
 _MIN_ROWS = 4
 _MAX_CLASSES = 20
 
 
-class Table(NamedTuple):
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Table:
     """A table whose training rows have owners.
 
     Attributes:
-      dataset: training rows and their owners.
-      x_valid: inputs to validate with.
-      y_valid: their targets, on the scale of the training targets.
-      owner_names: of each player.
-      class_names: of each class; none for a regression.
-      feature_names: of each input, in order.
+      source: Name of the file, or what messages call the table.
+      dataset: Training rows and their owners.
+      valid: Points to validate with; targets are on the scale of the training targets.
+      owner_names: Name of each player.
+      class_names: Name of each class; none for a regression.
+      feature_names: Name of each input, in order.
       task: `CLASSIFICATION` or `REGRESSION`.
-      target_range: smallest and largest target of the training rows of a regression,
+      target_range: Smallest and largest target of the training rows of a regression,
         which are 0 and 1 in `dataset.y`; (0, 1) for a classification.
-      warnings: what a reader of the results should know, a sentence each.
-      encode: reads another file with the same columns into inputs and targets.
+      warnings: Sentences on what a reader of the results should know.
+      encode: Reads another table with the same columns into inputs and targets.
     """
 
+    source: str
     dataset: Dataset
-    x_valid: Float[np.ndarray, "m ..."]
-    y_valid: Num[np.ndarray, " m"]
+    valid: Points
     owner_names: tuple[str, ...]
     class_names: tuple[str, ...]
     feature_names: tuple[str, ...]
     task: str
     target_range: tuple[float, float]
     warnings: tuple[str, ...]
-    encode: Callable[[Path], tuple[np.ndarray, np.ndarray]]
+    encode: Callable[[Tabular], tuple[np.ndarray, np.ndarray]]
 
 
 def read_table(
     key: PRNGKey,
-    path: Path,
+    data: Tabular,
     target: str | None = None,
     *,
     owner: str | None = None,
-    valid: float | Path | None = None,
+    valid: Tabular | float | None = None,
     task: str | None = None,
     numeric: Sequence[str] = (),
     categorical: Sequence[str] = (),
     drop: Sequence[str] = (),
 ) -> Table:
-    r"""A CSV, Parquet or npz file as training rows with owners and validation rows.
+    r"""Read a table as training rows with owners and validation rows.
 
-    Numeric columns are standardised; others become one feature a level, with a level
+    Numeric columns are standardised; others become one feature per level, with a level
     for missing cells, and levels never seen in training are all zeros. The target of a
-    regression is scaled to [0, 1]. Validation rows drawn from the file are spread over
+    regression is scaled to [0, 1]. Validation rows drawn from the table are spread over
     classes and owners evenly.
 
     Args:
-      key: of the choice of validation rows.
-      path: of the file; npz files hold `x`, `y`, `owner` (or `x_train`, ...).
-      target: the column to predict; `y` in npz files when `None`.
-      owner: the column that says who contributed a row. When `None`, the `owner` of an
-        npz file, or else every training row is a player.
-      valid: a file like `path`, or a fraction of its rows; when `None`, what an npz
-        file holds to validate with, or else 0.2.
-      task: `CLASSIFICATION` or `REGRESSION`; when `None`, words, and whole numbers of
-        few different values, are classes.
-      numeric: columns that must be numbers.
-      categorical: columns whose numbers are names of levels.
-      drop: columns to leave out.
+      key: PRNG key for the choice of validation rows.
+      data: Path of a CSV, Parquet or npz file; a data frame (pandas, polars, pyarrow);
+        a mapping of names to arrays; or a `Dataset`. Archives and `Dataset` hold `x`,
+        `y`, `owner` (archives also `x_train`, ...).
+      target: Column to predict; `y` of archives and of `Dataset` when `None`.
+      owner: Column that says who contributed a row. When `None`, the `owner` of an
+        archive or a `Dataset`, or else every training row is a player.
+      valid: Table like `data`, `Points`, or a fraction of its rows; when `None`, what
+        an archive holds to validate with, or else 0.2.
+      task: `CLASSIFICATION` or `REGRESSION`; when `None`, words, whole numbers of few
+        different values, and integers of a `Dataset`, are classes.
+      numeric: Columns that must be numbers.
+      categorical: Columns whose numbers are names of levels.
+      drop: Columns to leave out.
 
     Returns:
       The table, with warnings about what is odd but can be used.
 
     Raises:
-      DataError: if it can't: files or columns that are missing, cells that aren't
-        numbers or not finite, a single owner, owners or classes without training rows,
-        no validation rows, a constant target, too few rows. One line that says where.
+      DataError: If it can't be used: files or columns that are missing, cells that
+        aren't numbers or not finite, a single owner, owners or classes without training
+        rows, no validation rows, a constant target, too few rows. One line that says
+        where.
 
     Example:
       >>> import jax, pathlib, tempfile
@@ -109,16 +117,18 @@ def read_table(
         task in (None, CLASSIFICATION, REGRESSION),
         f"task must be {CLASSIFICATION!r} or {REGRESSION!r}; got {task!r}.",
     )
-    cells, held_out, target, owner = _read(path, target, owner)
+    cells, held_out, target, owner = _read(data, target, owner)
     fraction = _fraction(valid)
     if fraction is not None:
         held_out = None
     elif valid is not None:
-        held_out = read_cells(str(valid))
+        held_out = read_any(valid, "the validation table")
     require(
         len(cells.lines) >= _MIN_ROWS,
         f"{cells.source} has {len(cells.lines)} rows; at least {_MIN_ROWS} are needed.",
     )
+    if task is None and isinstance(data, Dataset) and _is_integer(data.y):
+        task = CLASSIFICATION
     task = task or _task(cells, target)
     _check_owners(cells, owner)
     if held_out is None:
@@ -131,19 +141,24 @@ def read_table(
     return _table(coder, cells, held_out, owner)
 
 
-def _read(path, target, owner):
-    """Training rows, validation rows if the file has them, names of two columns."""
-    if not str(path).lower().endswith(".npz"):
-        cells, held_out = read_cells(path), None
-        require(
-            target is not None,
-            f"which column of {path} is the target? Its columns are "
-            f"{', '.join(cells.columns)}.",
-        )
+def _read(
+    data: Tabular, target: str | None, owner: str | None
+) -> tuple[Cells, Cells | None, str, str | None]:
+    """Training rows, validation rows if the table has them, names of two columns."""
+    held_out = None
+    if is_path(data) and os.fspath(data).lower().endswith(".npz"):
+        cells, held_out = read_archive(data)
     else:
-        cells, held_out = read_archive(path)
+        cells = read_any(data, "the table")
+    # Arrays named x, y and owner say by these names what they are.
+    if _is_named_xy(data):
         target = target or "y"
         owner = owner or ("owner" if "owner" in cells.columns else None)
+    if target is None:
+        raise DataError(
+            f"which column of {cells.source} is the target? Its columns are "
+            f"{', '.join(cells.columns)}."
+        )
     cells.column(target, "the target")
     if owner is not None:
         cells.column(owner, "the owner")
@@ -151,7 +166,19 @@ def _read(path, target, owner):
     return cells, held_out, target, owner
 
 
-def _fraction(valid) -> float | None:
+def _is_integer(y: Any) -> bool:
+    return bool(np.issubdtype(np.asarray(y).dtype, np.integer))
+
+
+def _is_named_xy(data: Tabular) -> bool:
+    if is_path(data):
+        return os.fspath(data).lower().endswith(".npz")
+    return isinstance(data, Dataset) or (
+        isinstance(data, Mapping) and np.ndim(data.get("x", 0)) > 1
+    )
+
+
+def _fraction(valid: Any) -> float | None:
     try:
         fraction = float(valid)
     except (TypeError, ValueError):
@@ -244,16 +271,16 @@ def _table(coder: Coder, cells: Cells, held_out: Cells, owner: str | None) -> Ta
     y, y_valid = coder.y(cells), coder.y(held_out)
     owners, names = _players(cells, owner)
     return Table(
-        Dataset(x, y, owners),
-        x_valid,
-        y_valid,
-        names,
-        coder.classes,
-        coder.features,
-        coder.task,
-        coder.target_range,
-        coder.warnings(unseen, y_valid),
-        coder.file,
+        source=cells.source,
+        dataset=Dataset(x, y, owners),
+        valid=Points(x_valid, y_valid),
+        owner_names=names,
+        class_names=coder.classes,
+        feature_names=coder.features,
+        task=coder.task,
+        target_range=coder.target_range,
+        warnings=coder.warnings(unseen, y_valid),
+        encode=coder.read,
     )
 
 

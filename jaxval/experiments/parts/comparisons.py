@@ -1,57 +1,31 @@
-"""Paired comparisons over the draws of the `ecoval` experiment."""
+"""Paired comparisons of methods over samples of the data."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
-from jaxval import evaluation
+from jaxval.evaluation import mean_and_error
 
-__all__ = ["MIN_DRAWS", "leads", "mean_and_error", "told_apart", "verdict"]
+__all__ = ["MIN_SAMPLES", "significant", "verdict"]
 
-MIN_DRAWS = 5
-"""With fewer draws nobody is called better: with 3, a t of 4.3 comes by chance once in
-20 comparisons, and their own spread is hardly known."""
+MIN_SAMPLES = 5
+"""With fewer samples no method is called better: with 3, a t of 4.3 comes by chance
+once in 20 comparisons, and their own spread is hardly known."""
 
-
-def mean_and_error(numbers) -> tuple[float, float]:
-    """The mean and its standard error; NaN for one number.
-
-    Example:
-      >>> mean_and_error([1.0, 3.0])
-      (2.0, 1.0)
-    """
-    numbers = np.array(list(numbers), float)
-    error = numbers.std(ddof=1) / np.sqrt(len(numbers)) if len(numbers) > 1 else np.nan
-    return float(numbers.mean()), float(error)
+Differences = Mapping[str, Float[np.ndarray, " samples"]]
 
 
-def leads(drawn, kind: str, one: str, other: str) -> Float[np.ndarray, " draws"]:
-    """Percent of area by which `one` beats `other`, in each draw.
-
-    Args:
-      drawn: the draws.
-      kind: "removal", "addition" or "unseen".
-      one: a method.
-      other: its rival.
-    """
-    sign = +1 if kind == "addition" else -1
-    area = lambda d, name: evaluation.area(getattr(d, kind)[name])
-    return np.array([100 * sign * (area(d, one) - area(d, other)) for d in drawn])
-
-
-def told_apart(
-    gaps: Mapping[str, Float[np.ndarray, " draws"]], level: float = 0.05
-) -> dict[str, bool]:
+def significant(differences: Differences, level: float = 0.05) -> dict[str, bool]:
     """Which mean differences are not 0: paired t tests, by Holm for all at once.
 
     Args:
-      gaps: the differences in each draw, by rival.
-      level: chance of a single false "yes" among all of them.
+      differences: Difference in each sample, by baseline.
+      level: Chance of a single false "yes" among all of them.
 
     Example:
-      >>> told_apart({
+      >>> significant({
       ...     "far": np.array([5.0, 6.0, 5.5, 6.5]),
       ...     "near": np.array([1.0, -2.0, 0.5, 1.5]),
       ... })
@@ -60,37 +34,47 @@ def told_apart(
     References:
       Holm, *A simple sequentially rejective multiple test procedure*, 1979.
     """
-    chance = {name: _chance(gap) for name, gap in gaps.items()}
-    apart = dict.fromkeys(gaps, False)
+    chance = {name: _p_value(each) for name, each in differences.items()}
+    is_significant = dict.fromkeys(differences, False)
     for place, name in enumerate(sorted(chance, key=chance.__getitem__)):
         if chance[name] > level / (len(chance) - place):
             break
-        apart[name] = True
-    return apart
+        is_significant[name] = True
+    return is_significant
 
 
-def verdict(drawn: Sequence, kind: str, doing: str) -> str:
-    """Which rivals EcoVal beats, and which beat it, as far as that can be told."""
-    if len(drawn) < MIN_DRAWS:
-        few = "1 draw is" if len(drawn) == 1 else f"{len(drawn)} draws are"
+def verdict(subject: str, doing: str, differences: Differences) -> str:
+    """Which baselines a method beats, and which beat it, as far as samples tell.
+
+    Args:
+      subject: The method.
+      doing: What is compared, as in "removing points".
+      differences: Lead of the method over each baseline, one per sample.
+    """
+    count = len(next(iter(differences.values())))
+    if count < MIN_SAMPLES:
+        few = "1 draw is" if count == 1 else f"{count} draws are"
         return f"{few} too few to say who is better in {doing}: take --draws 10."
-    others = [name for name in getattr(drawn[0], kind) if name != "ecoval"]
-    gaps = {name: leads(drawn, kind, "ecoval", name) for name in others}
-    apart = told_apart(gaps)
-    better = [name for name in others if apart[name] and gaps[name].mean() < 0]
-    beaten = [name for name in others if apart[name] and gaps[name].mean() > 0]
-    tied = [name for name in others if not apart[name]]
-    parts = ((better, "worse than"), (tied, "not told from"), (beaten, "better than"))
+    resolved = significant(differences)
+    means = {name: each.mean() for name, each in differences.items()}
+    better = [name for name in means if resolved[name] and means[name] < 0]
+    beaten = [name for name in means if resolved[name] and means[name] > 0]
+    tied = [name for name in means if not resolved[name]]
+    parts = (
+        (better, "worse than"),
+        (tied, "not significantly different from"),
+        (beaten, "better than"),
+    )
     words = [f"{how} {', '.join(names)}" for names, how in parts if names]
     return (
-        f"In {doing} EcoVal is {'; '.join(words)} (paired t tests over {len(drawn)} "
-        f"draws, 5% for all {len(others)} rivals together)."
+        f"In {doing} {subject} is {'; '.join(words)} (paired t tests over {count} "
+        f"draws, 5% for all {len(means)} baselines together)."
     )
 
 
-def _chance(gap) -> float:
+def _p_value(differences) -> float:
     """Two-sided, of a mean this far from 0 if there were no difference."""
-    mean, error = mean_and_error(gap)
+    mean, error = mean_and_error(differences)
     if not error > 0:
-        return 1.0 if mean == 0 or len(gap) < 2 else 0.0
-    return float(2 * stats.t.sf(abs(mean) / error, len(gap) - 1))
+        return 1.0 if mean == 0 or len(differences) < 2 else 0.0
+    return float(2 * stats.t.sf(abs(mean) / error, len(differences) - 1))

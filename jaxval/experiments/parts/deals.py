@@ -1,6 +1,7 @@
-"""Data of the `ecoval` experiment: embedded once, dealt out anew for each draw."""
+"""Deals: which rows go to whom, whom they are validated by, and what comes later."""
 
 import pathlib
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import jax
@@ -9,22 +10,73 @@ import numpy as np
 from jaxval import datasets, models
 from jaxval.ecoval import principal_components
 from jaxval.ecoval.embeddings import trained_network
-from jaxval.types import Points
+from jaxval.types import Dataset, Points, PRNGKey
 
-__all__ = ["Draw", "Material", "Sizes", "deal", "material"]
+__all__ = [
+    "Contributors",
+    "EmbeddedData",
+    "Sample",
+    "Sizes",
+    "draw_sample",
+    "embedded_data",
+    "one_class_each",
+]
 
-Name = Literal["digits", "mnist", "cifar10"]
+
+class Contributors(NamedTuple):
+    """Rows owned by contributors, and rows to validate by.
+
+    Attributes:
+      data: Training rows and their owners.
+      valid: Validation rows of the classes that the contributors bring.
+    """
+
+    data: Dataset
+    valid: Points
+
+
+def one_class_each(
+    key: PRNGKey,
+    name: str,
+    sizes: Sequence[int],
+    num_valid: int,
+    folder: pathlib.Path | None = None,
+) -> Contributors:
+    """Contributor `i` gets the first `sizes[i]` images of class `i`.
+
+    Args:
+      key: PRNG key of the split into training and validation images, of digits.
+      name: Data set: `digits`, or an archive of the data folder.
+      sizes: Images of each contributor.
+      num_valid: Validation images, of all classes.
+      folder: Data folder; the environment's JAXVAL_DATA when left out.
+
+    Raises:
+      ValueError: if a class has fewer images, or there is no such archive.
+
+    Example:
+      >>> deal = one_class_each(jax.random.key(0), "digits", (5, 7), 100)
+      >>> deal.data.sizes.tolist(), np.unique(deal.valid.y).tolist()
+      ([5, 7], [0, 1])
+    """
+    if name == "digits":
+        split = datasets.digits(key, num_valid)
+    else:
+        split = datasets.load(name, folder, num_valid=num_valid)
+    data = datasets.by_class(split.x_train, split.y_train, sizes)
+    present = split.y_valid < len(sizes)
+    return Contributors(data, Points(split.x_valid[present], split.y_valid[present]))
 
 
 class Sizes(NamedTuple):
     """How many rows go where.
 
     Attributes:
-      embedding: to learn the embedding from, and used for nothing else.
-      points: B, to be valued.
-      test: half for the utility, half held out for the curves.
-      unseen: to be valued later.
-      pool: the rest of the distribution.
+      embedding: Rows to learn the embedding from, used for nothing else.
+      points: Rows of B, to be valued.
+      test: Rows of which half is for the utility, half held out for the curves.
+      unseen: Rows to be valued out of sample.
+      pool: Rows of the rest of the distribution.
     """
 
     embedding: int
@@ -46,8 +98,15 @@ SIZES = {
 }
 
 
-class Material(NamedTuple):
-    """Everything but the embedding's own rows, embedded."""
+class EmbeddedData(NamedTuple):
+    """All rows but the embedding's own, embedded.
+
+    Attributes:
+      points: Embedded rows and their classes.
+      sizes: Rows of each part of a sample.
+      accuracy: Accuracy of the embedding's network; `None` without a network.
+      classes: Number of classes.
+    """
 
     points: Points
     sizes: Sizes
@@ -55,26 +114,29 @@ class Material(NamedTuple):
     classes: int
 
 
-class Draw(NamedTuple):
-    """One deal of the rows."""
-
-    points: Points
-    pool: Points
-    valid: Points
-    held_out: Points
-    unseen: Points
-
-
-def material(
-    name: Name,
+def embedded_data(
+    key: PRNGKey,
+    name: Literal["digits", "mnist", "cifar10"],
     folder: pathlib.Path | None,
     embedding: Literal["network", "pca"],
     dims: int,
     training_steps: int,
-    seed: int,
-) -> Material:
-    """Load, learn the embedding on rows of their own, embed the others."""
-    sizes, key = SIZES[name], jax.random.key(seed)
+) -> EmbeddedData:
+    """Load the images, learn the embedding on rows of their own, embed the others.
+
+    Args:
+      key: PRNG key of the split, the network and the principal components.
+      name: Data set: `digits`, or an archive of the data folder.
+      folder: Data folder; the environment's JAXVAL_DATA when left out.
+      embedding: Kind of embedding: the last hidden layer of a network, or the images'
+        own principal components.
+      dims: Principal components.
+      training_steps: Minibatches of 64 that the network is trained on.
+
+    Raises:
+      ValueError: if the data folder has too few images.
+    """
+    sizes = SIZES[name]
     data_key, embed_key = jax.random.split(key)
     if name == "digits":
         split = datasets.digits(data_key, 1)
@@ -85,30 +147,48 @@ def material(
         x, y = split.x_train, split.y_train
     if len(x) < sum(sizes):
         raise ValueError(
-            f"the experiment needs {sum(sizes)} training images of {name}; the data "
-            f"folder has {len(x)}."
+            f"the study needs {sum(sizes)} training images of {name}; the data folder "
+            f"has {len(x)}."
         )
     study, own = slice(0, len(x) - sizes.embedding), slice(-sizes.embedding, None)
-    if embedding == "network":
-        epochs = max(1, round(64 * training_steps / sizes.embedding))
-        learned = trained_network(
-            embed_key,
-            models.cnn(10),
-            x[own],
-            y[own],
-            epochs=epochs,
-            num_components=dims,
-        )
-        embed, accuracy = learned.embed, learned.accuracy
-    else:
+    if embedding == "pca":
         embed, accuracy = principal_components(embed_key, x[own], dims), None
-    return Material(Points(embed(x[study]), y[study]), sizes, accuracy, 10)
+    else:
+        epochs = max(1, round(64 * training_steps / sizes.embedding))
+        embed, accuracy = trained_network(
+            embed_key, models.cnn(10), x[own], y[own], epochs=epochs,
+            num_components=dims,
+        )  # fmt: skip
+    return EmbeddedData(Points(embed(x[study]), y[study]), sizes, accuracy, 10)
 
 
-def deal(key: jax.Array, known: Material) -> Draw:
-    """Shuffle the study's rows and deal them out."""
-    sizes = known.sizes
-    order = np.asarray(jax.random.permutation(key, len(known.points.x)))
+class Sample(NamedTuple):
+    """One deal of embedded rows.
+
+    Attributes:
+      points: B, to be valued.
+      pool: Rest of the distribution.
+      valid: Rows of the utility.
+      held_out: Rows that no valuation sees, for the curves.
+      unseen: Rows to be valued out of sample.
+    """
+
+    points: Points
+    pool: Points
+    valid: Points
+    held_out: Points
+    unseen: Points
+
+
+def draw_sample(key: PRNGKey, data: EmbeddedData) -> Sample:
+    """Shuffle the embedded rows and deal them out.
+
+    Args:
+      key: PRNG key of the order.
+      data: Embedded rows and the sizes of the parts.
+    """
+    sizes, (x, y) = data.sizes, data.points
+    order = np.asarray(jax.random.permutation(key, len(x)))
     counts = (
         sizes.points,
         sizes.test - sizes.test // 2,
@@ -117,7 +197,5 @@ def deal(key: jax.Array, known: Material) -> Draw:
         sizes.pool,
     )
     parts = np.split(order[: sum(counts)], np.cumsum(counts)[:-1])
-    own, valid, held, unseen, pool = (
-        Points(known.points.x[rows], known.points.y[rows]) for rows in parts
-    )
-    return Draw(own, pool, valid, held, unseen)
+    own, valid, held_out, unseen, pool = (Points(x[rows], y[rows]) for rows in parts)
+    return Sample(own, pool, valid, held_out, unseen)

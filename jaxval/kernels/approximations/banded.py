@@ -4,7 +4,7 @@ Cutting a positive definite matrix down to the blocks $|i - j| \le L$ need not l
 positive definite. Among all positive definite matrices that agree with it on the band
 there is one whose *inverse* vanishes off the band (Asif and Moura, 2005; also the one
 of largest determinant); DAVINZ leaves it as future work (appendix B.3). Its blocks off
-the band follow from those on it, and nobody needs them: ordering block $j$ after the
+the band follow from those on it, and are not needed: ordering block $j$ after the
 $L$ blocks $S_j = \{j-L, \dots, j-1\}$ before it,
 
 $$\bar H^{-1} = \sum_j W_j^\top W_j, \qquad
@@ -27,6 +27,7 @@ from jaxval import linalg
 from jaxval._checks import check, positive
 from jaxval.execution.precision import double, float64, in_double
 from jaxval.kernels.approximations.blocks import Blocking, GramFn, check_blocking
+from jaxval.types import AnyArray
 
 __all__ = [
     "BlockBanded",
@@ -46,9 +47,9 @@ class BlockBanded(NamedTuple):
     Blocks are padded to the size of the largest, so choose them of about one size.
 
     Attributes:
-      grams: `grams[j, d]` is the block of rows of block $j$ and columns of block
-        $j - d$; zero in padding and where $j < d$.
-      rows: the rows of each block, padded with -1.
+      grams: Blocks; `grams[j, d]` has the rows of block $j$ and the columns of block
+        $j - d$, and is zero in padding and where $j < d$.
+      rows: Rows of each block, padded with -1.
     """
 
     grams: Float[Array, "m band l l"]
@@ -59,12 +60,16 @@ def block_banded_gram(gram: GramFn, blocks: Blocking, bandwidth: int) -> BlockBa
     r"""The blocks $|i - j| \le L$ of a Gram matrix, computed one block row at a time.
 
     Args:
-      gram: `gram(rows, others)` gives the entries between two sets of rows, for
+      gram: Function of two sets of row numbers to the entries between them, for
         instance `lambda rows, others: tangent.gram(apply_fn, params, x[rows],
         x[others], ...)`. It is always asked for one shape, so it compiles once.
-      blocks: from `blocks.contiguous` or `blocks.permuted`, of about one size; blocks
-        near one another in the list are those that see one another.
-      bandwidth: $L$, off-diagonal blocks kept on each side.
+      blocks: Blocking from `blocks.contiguous` or `blocks.permuted`, of about one size;
+        blocks near one another in the list have their entries in the band.
+      bandwidth: Number $L$ of off-diagonal blocks kept on each side.
+
+    Raises:
+      ValueError: If the blocks don't name every row once, or the band is wider than the
+        matrix.
 
     Example:
       >>> from jaxval.kernels.approximations import blocks
@@ -86,11 +91,20 @@ def block_banded_gram(gram: GramFn, blocks: Blocking, bandwidth: int) -> BlockBa
 
 
 def from_dense(
-    theta: Float[Array, "n n"] | Float[np.ndarray, "n n"],
-    blocks: Blocking,
-    bandwidth: int,
+    theta: Float[AnyArray, "n n"], blocks: Blocking, bandwidth: int
 ) -> BlockBanded:
-    """The band of a matrix at hand."""
+    """The band of a matrix at hand.
+
+    Args:
+      theta: Gram matrix.
+      blocks: Blocking that names each of its rows once.
+      bandwidth: Number of off-diagonal blocks kept on each side.
+
+    Example:
+      >>> from jaxval.kernels.approximations import blocks
+      >>> from_dense(np.eye(4), blocks.contiguous(4, 2), 1).grams.shape
+      (2, 2, 2, 2)
+    """
     theta = float64(theta)
     entries = lambda rows, others: theta[np.ix_(rows, others)]
     return block_banded_gram(entries, blocks, bandwidth)
@@ -106,14 +120,18 @@ def quadratic_form(
     r"""$q(S)$ under the completion of the rows that are present.
 
     A coalition's own matrix is completed: rows that are absent leave their blocks, and
-    the band is that of the blocks that remain. (Completing everybody's matrix and then
+    the band is that of the blocks that remain. (Completing the whole matrix and then
     deleting rows is another number, and its inverse is no longer banded.)
 
     Args:
-      band: from `block_banded_gram`.
-      y: residuals.
-      zeta: regulariser, added to the diagonal before completing.
-      present: the rows $S$; `mask[owner]` for a coalition; all when left out.
+      band: Blocks of the band; see `block_banded_gram`.
+      y: Residuals, one per row.
+      zeta: Regulariser $\zeta$, added to the diagonal before completing.
+      present: Whether each row is in $S$, `mask[owner]` for a coalition; all when left
+        out.
+
+    Returns:
+      The form; NaN where a clique plus the regulariser is not positive definite.
 
     Example:
       >>> from jaxval.kernels.approximations import blocks
@@ -139,6 +157,10 @@ def quadratic_form(
 def inverse(band: BlockBanded, zeta: Float[Array, ""] | float) -> BlockBanded:
     r"""The band of $\bar H^{-1}$, which is zero outside it.
 
+    Args:
+      band: Blocks of the band; see `block_banded_gram`.
+      zeta: Regulariser $\zeta$, added to the diagonal before completing.
+
     Example:
       >>> from jaxval.kernels.approximations import blocks
       >>> h = np.array([[2.0, 1.0], [1.0, 2.0]])
@@ -147,7 +169,7 @@ def inverse(band: BlockBanded, zeta: Float[Array, ""] | float) -> BlockBanded:
              [-0.125,  0.375]])
     """
     count, width, size, _ = band.grams.shape
-    weights = _weights(band, zeta)
+    weights = _weights(band, zeta)  # (blocks, rows of the last, rows of the clique)
     squares = jnp.einsum("mka,mkb->mab", weights, weights, precision="highest")
     squares = squares.reshape(count, width, size, width, size)
     later = jnp.pad(squares, ((0, width - 1), (0, 0), (0, 0), (0, 0), (0, 0)))
@@ -161,6 +183,11 @@ def solve(
     band: BlockBanded, y: Float[Array, " n"], zeta: Float[Array, ""] | float
 ) -> Float[Array, " n"]:
     r"""$\bar H^{-1} y$ from the blocks of the band alone.
+
+    Args:
+      band: Blocks of the band; see `block_banded_gram`.
+      y: Right-hand side, one number per row.
+      zeta: Regulariser $\zeta$, added to the diagonal before completing.
 
     Example:
       >>> from jaxval.kernels.approximations import blocks
@@ -177,7 +204,16 @@ def solve(
 
 
 def dense(band: BlockBanded) -> Float[np.ndarray, "n n"]:
-    """The band as a whole matrix, zero outside it; for small $n$ and for tests."""
+    """The band as a whole matrix, zero outside it; for small $n$ and for tests.
+
+    Args:
+      band: Blocks of the band.
+
+    Example:
+      >>> from jaxval.kernels.approximations import blocks
+      >>> dense(from_dense(np.ones((2, 2)), blocks.contiguous(2, 2), 0)).tolist()
+      [[1.0, 0.0], [0.0, 1.0]]
+    """
     rows = _real_rows(band)
     grams = np.asarray(band.grams, np.float64)
     out = np.zeros((sum(r.size for r in rows),) * 2)
@@ -195,11 +231,11 @@ def complete(band: BlockBanded, zeta: float = 0.0) -> Float[np.ndarray, "n n"]:
     blocks $S = \{i+1, \dots, i+L\}$, one block diagonal after the other.
 
     Args:
-      band: from `block_banded_gram`.
-      zeta: regulariser, added to the diagonal before completing.
+      band: Blocks of the band; see `block_banded_gram`.
+      zeta: Regulariser $\zeta$, added to the diagonal before completing.
 
     Raises:
-      ValueError: if a clique of the band is singular.
+      ValueError: If a clique of the band is singular.
 
     Example:
       >>> from jaxval.kernels.approximations import blocks
@@ -217,11 +253,8 @@ def complete(band: BlockBanded, zeta: float = 0.0) -> Float[np.ndarray, "n n"]:
     out += zeta * np.eye(len(out))
     for gap in range(width + 1, len(rows) if width else 0):
         for i in range(len(rows) - gap):
-            a, s, b = (
-                rows[i],
-                np.concatenate(rows[i + 1 : i + 1 + width]),
-                rows[i + gap],
-            )
+            a, b = rows[i], rows[i + gap]
+            s = np.concatenate(rows[i + 1 : i + 1 + width])
             link = _solved(out[np.ix_(s, s)], out[np.ix_(s, b)], zeta)
             out[np.ix_(a, b)] = out[np.ix_(a, s)] @ link
             out[np.ix_(b, a)] = out[np.ix_(a, b)].T

@@ -1,6 +1,6 @@
 r"""Diagonal blocks of a Gram matrix (DAVINZ, appendices B.1 and B.2).
 
-A blocking is a list of index vectors, one a block, that names every row once. Keeping
+A blocking is a list of index vectors, one per block, that names every row once. Keeping
 only the blocks $\Theta_{bb}$, the quadratic form is a sum over blocks,
 
 $$q(S) = \sum_b y_{S \cap b}^\top\,
@@ -22,9 +22,9 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxval import linalg
-from jaxval._checks import check, groups, positive, same_length
+from jaxval._checks import check, groups, positive, same_length, whole_number
 from jaxval.execution.precision import double, float64, in_double
-from jaxval.types import PRNGKey
+from jaxval.types import AnyArray, PRNGKey
 
 __all__ = [
     "Blocking",
@@ -52,8 +52,8 @@ class BlockDiagonal(NamedTuple):
     """The diagonal blocks of a Gram matrix, blocks of one size stacked together.
 
     Attributes:
-      grams: for each size, the blocks of that size.
-      rows: for each size, the rows of those blocks.
+      grams: Blocks of each size, stacked.
+      rows: Rows of those blocks, for each size.
     """
 
     grams: tuple[Float[Array, "b l l"], ...]
@@ -69,8 +69,11 @@ def contiguous(n: int, num_blocks: int) -> list[Int[np.ndarray, " rows"]]:
     """Blocks of consecutive rows whose sizes differ by one at most.
 
     Args:
-      n: rows.
-      num_blocks: blocks; the authors use 100 for VGG and ResNet.
+      n: Number of rows.
+      num_blocks: Number of blocks; the authors use 100 for VGG and ResNet.
+
+    Raises:
+      ValueError: If there are more blocks than rows.
 
     Example:
       >>> [block.tolist() for block in contiguous(5, 2)]
@@ -87,6 +90,11 @@ def contiguous(n: int, num_blocks: int) -> list[Int[np.ndarray, " rows"]]:
 def permuted(key: PRNGKey, n: int, num_blocks: int) -> list[Int[np.ndarray, " rows"]]:
     """Blocks of rows drawn at random: `contiguous` after one permutation (B.2).
 
+    Args:
+      key: PRNG key of the permutation.
+      n: Number of rows.
+      num_blocks: Number of blocks.
+
     Example:
       >>> sizes = [len(block) for block in permuted(jax.random.key(0), 5, 2)]
       >>> sizes
@@ -97,13 +105,13 @@ def permuted(key: PRNGKey, n: int, num_blocks: int) -> list[Int[np.ndarray, " ro
 
 
 def aligned(
-    owner: Int[Array, " n"] | Int[np.ndarray, " n"], max_rows: int | None = None
+    owner: Int[AnyArray, " n"], max_rows: int | None = None
 ) -> list[Int[np.ndarray, " rows"]]:
     """Blocks that hold the rows of one owner each, so that $q$ is additive.
 
     Args:
-      owner: the owner of each row.
-      max_rows: split an owner with more rows into equal blocks no larger than this.
+      owner: Owner, 0 to K-1, of each row.
+      max_rows: Largest block; an owner with more rows is split into equal ones.
 
     Example:
       >>> [block.tolist() for block in aligned(np.array([0, 1, 0, 1, 1]), max_rows=2)]
@@ -111,22 +119,25 @@ def aligned(
     """
     count = groups("owner", owner)
     owner = np.asarray(owner)
-    whole = [np.flatnonzero(owner == group) for group in range(count)]
+    by_owner = [np.flatnonzero(owner == group) for group in range(count)]
     if max_rows is None:
-        return whole
-    check(max_rows >= 1, f"max_rows must be at least 1; got {max_rows}.")
-    parts = lambda rows: contiguous(rows.size, -(-rows.size // max_rows))
-    return [rows[part] for rows in whole for part in parts(rows)]
+        return by_owner
+    whole_number("max_rows", max_rows)
+    split = lambda rows: contiguous(rows.size, -(-rows.size // max_rows))
+    return [rows[part] for rows in by_owner for part in split(rows)]
 
 
 def block_diagonal_gram(gram: GramFn, blocks: Blocking) -> BlockDiagonal:
     r"""The diagonal blocks, computed one by one: nothing outside them is touched.
 
     Args:
-      gram: `gram(rows)` gives the square Gram matrix of those rows, for instance
-        `lambda rows: tangent.gram(apply_fn, params, x[rows], ...)`. Compile it once
-        outside: blocks have at most two sizes unless they are aligned to owners.
-      blocks: from `contiguous`, `permuted` or `aligned`.
+      gram: Function of row numbers to the square Gram matrix of those rows, for
+        instance `lambda rows: tangent.gram(apply_fn, params, x[rows], ...)`. Compile it
+        once outside: blocks have at most two sizes unless they are aligned to owners.
+      blocks: Blocking from `contiguous`, `permuted` or `aligned`.
+
+    Raises:
+      ValueError: If the blocks don't name every row once.
 
     Example:
       >>> x = np.array([1.0, 2.0, 3.0])
@@ -138,26 +149,41 @@ def block_diagonal_gram(gram: GramFn, blocks: Blocking) -> BlockDiagonal:
     """
     check_blocking(blocks)
     sizes = sorted({len(block) for block in blocks})
-    alike = [[block for block in blocks if len(block) == size] for size in sizes]
-    grams = [[gram(block) for block in part] for part in alike]
+    by_size = [[block for block in blocks if len(block) == size] for size in sizes]
+    grams = [[gram(block) for block in same] for same in by_size]
     with double():
         return BlockDiagonal(
-            tuple(jnp.stack(part) for part in grams),
-            tuple(jnp.asarray(np.stack(part)) for part in alike),
+            tuple(jnp.stack(same) for same in grams),
+            tuple(jnp.asarray(np.stack(same)) for same in by_size),
         )
 
 
-def from_dense(
-    theta: Float[Array, "n n"] | Float[np.ndarray, "n n"], blocks: Blocking
-) -> BlockDiagonal:
-    """The diagonal blocks of a matrix at hand."""
+def from_dense(theta: Float[AnyArray, "n n"], blocks: Blocking) -> BlockDiagonal:
+    """The diagonal blocks of a matrix at hand.
+
+    Args:
+      theta: Gram matrix.
+      blocks: Blocking that names each of its rows once.
+
+    Example:
+      >>> from_dense(np.eye(3), contiguous(3, 2)).num_rows
+      3
+    """
     theta = float64(theta)
     return block_diagonal_gram(lambda rows: theta[np.ix_(rows, rows)], blocks)
 
 
 @in_double
 def dense(parts: BlockDiagonal) -> Float[Array, "n n"]:
-    """The whole block-diagonal matrix, for small $n$ and for tests."""
+    """The whole block-diagonal matrix, for small $n$ and for tests.
+
+    Args:
+      parts: Diagonal blocks.
+
+    Example:
+      >>> dense(from_dense(np.ones((2, 2)), contiguous(2, 2))).tolist()
+      [[1.0, 0.0], [0.0, 1.0]]
+    """
     out = jnp.zeros((parts.num_rows, parts.num_rows))
     for grams, rows in zip(*parts, strict=True):
         out = out.at[rows[:, :, None], rows[:, None, :]].set(grams)
@@ -174,10 +200,13 @@ def quadratic_form(
     r"""$q(S)$ of the rows that are present; of all rows when `present` is left out.
 
     Args:
-      parts: diagonal blocks.
-      y: residuals.
-      zeta: regulariser.
-      present: the rows $S$; `mask[owner]` for a coalition.
+      parts: Diagonal blocks.
+      y: Residuals, one per row.
+      zeta: Regulariser $\zeta$.
+      present: Whether each row is in $S$; `mask[owner]` for a coalition.
+
+    Returns:
+      The form; NaN where a block plus the regulariser is not positive definite.
 
     Example:
       >>> parts = from_dense(np.eye(4), contiguous(4, 2))
@@ -194,14 +223,20 @@ def quadratic_form(
 
 def owner_quadratic_forms(
     parts: BlockDiagonal,
-    y: Float[Array, " n"] | Float[np.ndarray, " n"],
+    y: Float[AnyArray, " n"],
     zeta: float,
-    owner: Int[Array, " n"] | Int[np.ndarray, " n"],
+    owner: Int[AnyArray, " n"],
 ) -> Float[np.ndarray, " owners"]:
     r"""What each owner adds to $q$ over aligned blocks: $q(S) = \sum_{i \in S} q_i$.
 
+    Args:
+      parts: Diagonal blocks, aligned to owners.
+      y: Residuals, one per row.
+      zeta: Regulariser $\zeta$.
+      owner: Owner of each row.
+
     Raises:
-      ValueError: if a block holds rows of two owners.
+      ValueError: If a block holds rows of two owners.
 
     Example:
       >>> owner = np.array([0, 0, 1])
@@ -219,9 +254,9 @@ def owner_quadratic_forms(
             "holds rows of two.",
         )
         with double():
-            everyone = jnp.ones(rows.shape, bool)
-            found = _block_forms(grams, jnp.asarray(y)[rows], zeta, everyone)
-        np.add.at(forms, owners[:, 0], np.asarray(found))
+            present = jnp.ones(rows.shape, bool)
+            block_forms = _block_forms(grams, jnp.asarray(y)[rows], zeta, present)
+        np.add.at(forms, owners[:, 0], np.asarray(block_forms))
     return forms
 
 
@@ -241,12 +276,19 @@ def permuted_quadratic_forms(
     forms are returned: average what you report.
 
     Args:
-      key: permutation $t$ uses `jax.random.fold_in(key, t)`.
-      gram: as for `block_diagonal_gram`.
-      y: residuals.
-      zeta: regulariser.
-      num_blocks: blocks a permutation.
-      num_permutations: permutations.
+      key: PRNG key; permutation $t$ uses `jax.random.fold_in(key, t)`.
+      gram: Function of row numbers to their Gram matrix, as for
+        `block_diagonal_gram`.
+      y: Residuals, one per row.
+      zeta: Regulariser $\zeta$.
+      num_blocks: Number of blocks per permutation.
+      num_permutations: Number of permutations.
+
+    Returns:
+      One form per permutation.
+
+    Raises:
+      ValueError: If a count is not a whole number from 1 on.
 
     Example:
       >>> forms = permuted_quadratic_forms(
@@ -256,20 +298,25 @@ def permuted_quadratic_forms(
       >>> forms.round(6).tolist()
       [3.0, 3.0, 3.0]
     """
-    check(
-        num_permutations >= 1,
-        f"num_permutations must be at least 1; got {num_permutations}.",
-    )
+    whole_number("num_permutations", num_permutations)
     forms = []
     for t in range(num_permutations):
-        drawn = permuted(jax.random.fold_in(key, t), y.shape[0], num_blocks)
-        parts = block_diagonal_gram(gram, drawn)
+        blocks = permuted(jax.random.fold_in(key, t), y.shape[0], num_blocks)
+        parts = block_diagonal_gram(gram, blocks)
         forms.append(float(quadratic_form(parts, y, zeta)))
     return np.asarray(forms)
 
 
 def check_blocking(blocks: Blocking) -> int:
-    """Check that the blocks name the rows 0 to n-1 once each, and return n."""
+    """Check that the blocks name the rows 0 to n-1 once each, and return n.
+
+    Raises:
+      ValueError: If there is no block, an empty one, or a row named twice or not.
+
+    Example:
+      >>> check_blocking([np.array([0, 2]), np.array([1])])
+      3
+    """
     check(len(blocks) > 0, "blocks is empty: give at least one block of rows.")
     check(
         all(len(block) > 0 for block in blocks), "blocks must each hold at least a row."
@@ -284,7 +331,7 @@ def check_blocking(blocks: Blocking) -> int:
 
 def _block_forms(grams, y, zeta, present):
     same_length(blocks=grams, y=y)
-    ridge = zeta * jnp.eye(grams.shape[-1])[None]
+    shift = zeta * jnp.eye(grams.shape[-1])[None]
     return jax.vmap(linalg.masked_quadratic_form)(
-        grams.astype(jnp.float64) + ridge, y.astype(jnp.float64), present
+        grams.astype(jnp.float64) + shift, y.astype(jnp.float64), present
     )

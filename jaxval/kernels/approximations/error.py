@@ -13,20 +13,20 @@ from jaxtyping import Array, Float
 from jaxval import linalg
 from jaxval._checks import check, positive, same_length
 from jaxval.execution.precision import double, float64
+from jaxval.types import AnyArray
 
-__all__ = ["ApproximationError", "approximation_error"]
-
-Gram = Float[Array, "n n"] | Float[np.ndarray, "n n"]
+__all__ = ["Deviation", "deviation"]
 
 
-class ApproximationError(NamedTuple):
-    r"""An approximation held against the exact matrix.
+class Deviation(NamedTuple):
+    r"""Relative errors of an approximate Gram matrix.
 
     Attributes:
-      frobenius: $\lVert\tilde\Theta - \Theta\rVert_F / \lVert\Theta\rVert_F$.
-      quadratic_form: $\tilde q / q - 1$, with its sign: diagonal blocks may err on
-        either side.
-      score: $\sqrt{\tilde q / q} - 1$, the error of the DAVINZ term itself.
+      frobenius: Error $\lVert\tilde\Theta - \Theta\rVert_F / \lVert\Theta\rVert_F$ of
+        the matrix.
+      quadratic_form: Error $\tilde q / q - 1$ of the form, with its sign: diagonal
+        blocks may err on either side.
+      score: Error $\sqrt{\tilde q / q} - 1$ of the DAVINZ term itself.
     """
 
     frobenius: float
@@ -34,26 +34,30 @@ class ApproximationError(NamedTuple):
     score: float
 
 
-def approximation_error(
-    approximate: Gram,
-    exact: Gram,
-    y: Float[Array, " n"] | Float[np.ndarray, " n"],
+def deviation(
+    approximate: Float[AnyArray, "n n"],
+    exact: Float[AnyArray, "n n"],
+    y: Float[AnyArray, " n"],
     zeta: float,
     *,
     form: float | Float[Array, ""] | None = None,
-) -> ApproximationError:
+) -> Deviation:
     r"""The errors of an approximate Gram matrix, in double precision.
 
     Args:
-      approximate: $\tilde\Theta$ as a dense matrix (`blocks.dense`, `banded.complete`,
-        `projection.gram`).
-      exact: $\Theta$.
-      y: residuals.
-      zeta: regulariser.
-      form: $\tilde q$, where the approximation has its own way to it.
+      approximate: Approximation $\tilde\Theta$ as a dense matrix (`blocks.dense`,
+        `banded.complete`, `projection.gram`).
+      exact: Gram matrix $\Theta$.
+      y: Residuals, one per row.
+      zeta: Regulariser $\zeta$, in the units of the kernel.
+      form: Form $\tilde q$, where the approximation has its own way to it.
+
+    Raises:
+      ValueError: If the lengths differ, `y` is all zero, or a matrix plus the
+        regulariser is not symmetric positive definite.
 
     Example:
-      >>> error = approximation_error(np.eye(2), 3.0 * np.eye(2), np.ones(2), 1.0)
+      >>> error = deviation(np.eye(2), 3.0 * np.eye(2), np.ones(2), 1.0)
       >>> round(error.frobenius, 3), round(error.quadratic_form, 3)
       (0.667, 1.0)
     """
@@ -66,7 +70,7 @@ def approximation_error(
         ratio = float(_form(ours, y, zeta) if form is None else form) / q
         norm = lambda a: float(jnp.linalg.norm(a))
         gap = norm(ours - theirs) / norm(theirs)
-    return ApproximationError(gap, ratio - 1, float(np.sqrt(ratio)) - 1)
+    return Deviation(gap, ratio - 1, float(np.sqrt(ratio)) - 1)
 
 
 def _form(theta, y, zeta):

@@ -28,13 +28,15 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Bool, Float, Num
 
 from jaxval import linalg
-from jaxval._checks import check, positive
+from jaxval._checks import check, positive, whole_number
+from jaxval.execution.memory import rows_that_fit
+from jaxval.execution.options import Execution
 from jaxval.execution.precision import in_double
 from jaxval.kernels import gradient_engine, row_blocks
 from jaxval.kernels import readouts as _readouts
 from jaxval.kernels.readouts import Readout
 from jaxval.linalg import Statistics, additive_statistics
-from jaxval.types import ApplyFn, Params, PRNGKey
+from jaxval.types import AnyArray, ApplyFn, Params, Points, PRNGKey
 
 __all__ = [
     "Statistics",
@@ -58,6 +60,14 @@ def folded(
     Every bucket gets $\lceil p / k \rceil$ coordinates at most; with $p \le k$ none
     collide and the map is exact.
 
+    Args:
+      key: PRNG key of the signs and the buckets.
+      rows: Gradients, one per row.
+      num_features: Number $k$ of buckets.
+
+    Returns:
+      Features, one row per gradient; the same map for the same key.
+
     Example:
       >>> folded(jax.random.key(0), jnp.ones((1, 3)), 4).shape
       (1, 4)
@@ -77,6 +87,14 @@ def rademacher(
     key: PRNGKey, rows: Float[Array, "n p"], num_features: int
 ) -> Float[Array, "n k"]:
     r"""$z = P g$ with independent entries $\pm 1/\sqrt k$, made in chunks of columns.
+
+    Args:
+      key: PRNG key of the signs; chunk $c$ uses `jax.random.fold_in(key, c)`.
+      rows: Gradients, one per row.
+      num_features: Number $k$ of features.
+
+    Returns:
+      Features, one row per gradient; the same map for the same key.
 
     Example:
       >>> rademacher(jax.random.key(0), jnp.ones((1, 3)), 4).shape
@@ -106,14 +124,12 @@ def features(
     key: PRNGKey,
     apply_fn: ApplyFn,
     params: Params,
-    x: Num[Array, "n ..."] | Num[np.ndarray, "n ..."],
-    y: Num[Array, "n ..."] | Num[np.ndarray, "n ..."] | None = None,
+    rows: Num[AnyArray, "n ..."] | Points,
     *,
     num_features: int,
-    readout: Readout = _readouts.own_logit,
-    block_size: int | None = None,
+    readout: Readout = _readouts.true_class_logit,
     sketch: Sketch = folded,
-    progress: Callable[[int, int], None] | None = None,
+    execution: Execution = Execution(),  # noqa: B008
 ) -> Float[np.ndarray, "n k"]:
     r"""Random features of the tangent kernel: $Z Z^\top$ is unbiased for $\Theta$.
 
@@ -121,26 +137,30 @@ def features(
     test set) belong to the same kernel.
 
     Args:
-      key: leaf $l$ of the parameters is projected with `jax.random.fold_in(key, l)`.
-      apply_fn: parameters and a batch of inputs to a batch of outputs.
-      params: the parameters.
-      x: inputs, one a row.
-      y: targets, one a row; `None` where the readout asks for none.
-      num_features: $k$; 512 to 4096 are usual.
-      readout: see `jaxval.kernels.readouts`.
-      block_size: samples whose gradients are held at once; chosen to hold a quarter
-        of a GiB when left out.
-      sketch: `folded` or `rademacher`, or a function like them.
-      progress: called with (samples done, samples in all).
+      key: PRNG key of the map; leaf $l$ of the parameters is projected with
+        `jax.random.fold_in(key, l)`.
+      apply_fn: Function of parameters and a batch of inputs to a batch of outputs.
+      params: Parameters of the network.
+      rows: Inputs, one per row, or `Points(x, y)` with the targets that the readout
+        asks for.
+      num_features: Number $k$ of features; 512 to 4096 are usual.
+      readout: Scalar whose gradients are projected; see `jaxval.kernels.readouts`.
+      sketch: Random linear map: `folded`, `rademacher`, or a function like them.
+      execution: Samples whose gradients are held at once (`batch_size`; as many as fit
+        `memory` when `None`), and the progress of samples.
 
     Returns:
-      One row a sample, on the host.
+      Features, one row per sample, on the host.
+
+    Raises:
+      ValueError: If there are no rows, or `num_features` is not a whole number from 1
+        on.
 
     Example:
       >>> linear = lambda w, x: x @ w
       >>> z = features(
       ...     jax.random.key(0), linear, jnp.ones((2, 1)), jnp.eye(2),
-      ...     num_features=2, readout=_readouts.only,
+      ...     num_features=2, readout=_readouts.single_output,
       ... )
       >>> (z @ z.T).tolist()
       [[1.0, 0.0], [0.0, 1.0]]
@@ -149,33 +169,36 @@ def features(
       Charikar, Chen and Farach-Colton, *Finding frequent items in data streams*, 2002;
       Park et al., *TRAK: attributing model behavior at scale*, 2023.
     """
-    check(num_features >= 1, f"num_features must be at least 1; got {num_features}.")
-    check(len(x) > 0, "x is empty: there are no gradients to project.")
+    whole_number("num_features", num_features)
+    x, y = row_blocks.inputs_and_targets(rows)
+    total = len(x)
+    check(total > 0, "rows is empty: there are no gradients to project.")
     functions = tuple(Partial(r) for r in _readouts.as_tuple(readout))
-    leaves, _ = gradient_engine.float_leaves(params)
+    leaves, _ = gradient_engine.real_leaves(params)
     bytes_each = len(functions) * sum(
         leaf.size * leaf.dtype.itemsize for leaf in leaves
     )
-    block_size = block_size or max(1, 2**28 // max(1, bytes_each))
-    starts, size = row_blocks.starts(len(x), block_size)
+    batch = execution.batch_size or rows_that_fit(bytes_each, execution.memory)
+    starts, size = row_blocks.starts(total, batch)
+    network = Partial(apply_fn)
     out: Any = None
     for start in starts:
-        rows = jax.tree.map(lambda a, s=start: a[s : s + size], (x, y))
+        some = jax.tree.map(lambda a, s=start: a[s : s + size], (x, y))
         block = np.asarray(
-            _project(
-                sketch, num_features, key, Partial(apply_fn), params, functions, rows
-            )
+            _project(sketch, num_features, key, network, params, functions, some)
         )
-        out = np.empty((len(x), num_features), block.dtype) if out is None else out
+        out = np.empty((total, num_features), block.dtype) if out is None else out
         out[start : start + size] = block
-        if progress is not None:
-            progress(start + size, len(x))
+        if execution.progress is not None:
+            execution.progress(start + size, total)
     return out
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _project(sketch, num_features, key, network, params, functions, rows):
-    gradients = gradient_engine.gradients(network, params, *rows, readout=functions)
+    x, y = rows
+    points = x if y is None else Points(x, y)
+    gradients = gradient_engine.gradients(network, params, points, readout=functions)
     parts = [
         sketch(jax.random.fold_in(key, leaf), grads, num_features)
         for leaf, grads in enumerate(gradients)
@@ -183,10 +206,11 @@ def _project(sketch, num_features, key, network, params, functions, rows):
     return functools.reduce(jnp.add, parts)
 
 
-def gram(
-    z: Float[Array, "n k"] | Float[np.ndarray, "n k"],
-) -> Float[np.ndarray, "n n"]:
+def gram(z: Float[AnyArray, "n k"]) -> Float[np.ndarray, "n n"]:
     r"""$Z Z^\top$ in float64, for $n$ where it fits.
+
+    Args:
+      z: Features, one row per sample.
 
     Example:
       >>> gram(np.eye(2)).tolist()
@@ -207,9 +231,12 @@ def quadratic_form(
     Costs $k^3/3$ operations whatever the number of samples.
 
     Args:
-      statistics: from `additive_statistics(features, residual, owner)`.
-      zeta: regulariser; must be positive, for $Z Z^\top$ has rank $k$.
-      mask: the owners $S$; all when left out.
+      statistics: Sums over owners, `additive_statistics(features, residual, owner)`.
+      zeta: Regulariser $\zeta$; positive, since $Z Z^\top$ has rank $k$.
+      mask: Coalition $S$ of owners; all when left out.
+
+    Raises:
+      ValueError: If `zeta` is a number that is not positive.
 
     Example:
       >>> stats = additive_statistics(np.eye(2), np.ones(2), np.array([0, 1]))
@@ -220,5 +247,6 @@ def quadratic_form(
         positive("zeta", zeta)
     count = len(statistics.energy)
     inside = (jnp.ones(count) if mask is None else mask).astype(jnp.float64)
-    summed = [jnp.tensordot(inside, part, axes=1) for part in statistics[:3]]
-    return linalg.statistic_form(summed[0], summed[1], summed[2], zeta)
+    squares = jnp.tensordot(inside, statistics.squares, axes=1)  # (k, k)
+    cross = jnp.tensordot(inside, statistics.cross, axes=1)  # (k, outputs)
+    return linalg.statistic_form(squares, cross, inside @ statistics.energy, zeta)

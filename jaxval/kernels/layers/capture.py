@@ -6,18 +6,19 @@ or the leaf's own gradient. Samples are mapped over, so they cannot mix.
 """
 
 import math
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.tree_util import Partial
 from jaxtyping import Array, Float, Num
 
 from jaxval._checks import check
+from jaxval.execution.precision import EXACT, MatmulPrecision
 from jaxval.kernels import readouts as _readouts
-from jaxval.kernels.gradient_engine import float_leaves
+from jaxval.kernels.gradient_engine import check_outputs, real_leaves
 from jaxval.kernels.layers.pooling import bind_pooling_fast
-from jaxval.kernels.layers.routes import Arithmetic, gradient_rows, operations
+from jaxval.kernels.layers.routes import gradient_rows, operations
 from jaxval.kernels.layers.trace import Network, Use, evaluate, trace, weight_uses
 from jaxval.kernels.layers.weights import Rows, Weight, Window
 from jaxval.types import ApplyFn, Params, ReadoutFn
@@ -25,7 +26,7 @@ from jaxval.types import ApplyFn, Params, ReadoutFn
 __all__ = ["capture", "represent", "sample_network"]
 
 _STORED = 4
-"""A gradient is stored where it is at most so many times what it is made of."""
+"""A gradient is stored where it is at most this many times what it is made of."""
 
 
 def represent(
@@ -34,25 +35,31 @@ def represent(
     functions: tuple[ReadoutFn, ...],
     x: Num[Array, "n ..."],
     y: Num[Array, "n ..."] | None,
-    arithmetic: Arithmetic = Arithmetic(),  # noqa: B008
+    matmul_precision: MatmulPrecision = EXACT,
+    store: bool | None = None,
 ) -> Rows:
     """What the Gram matrix needs to know of a block of samples.
 
     Args:
-      apply_fn: parameters and a batch of inputs to a batch of outputs.
-      params: the parameters.
-      functions: the readouts.
-      x: inputs, one a row.
-      y: targets, one a row, or `None`.
-      arithmetic: how stored gradients are computed.
+      apply_fn: Function of parameters and a batch of inputs to a batch of outputs.
+      params: Parameters of the network.
+      functions: Readouts whose kernels are averaged.
+      x: Inputs, one per row.
+      y: Targets, one per row, or `None`.
+      matmul_precision: Precision of the products that stored gradients are made by.
+      store: Whether to store the gradients of weights; where it is the cheaper route
+        and takes little memory when `None`.
     """
     gradients, weights = capture(apply_fn, params, functions, x, y)
-    features = [g.reshape(len(x), -1) for g in gradients]
-    stored = [weight for weight in weights if _worth_storing(weight)]
-    features += [gradient_rows(weight, arithmetic) for weight in stored]
+    stored = {w.leaf: _worth_storing(w) if store is None else store for w in weights}
+    columns = [(leaf, g.reshape(len(x), -1)) for leaf, g in gradients]
+    columns += [
+        (w.leaf, gradient_rows(w, matmul_precision)) for w in weights if stored[w.leaf]
+    ]
     return Rows(
-        jnp.concatenate(features, 1) if features else None,
-        tuple(weight for weight in weights if not _worth_storing(weight)),
+        jnp.concatenate([g for _, g in columns], 1) if columns else None,
+        tuple(w for w in weights if not stored[w.leaf]),
+        tuple((leaf, g.shape[1]) for leaf, g in columns),
     )
 
 
@@ -62,36 +69,53 @@ def capture(
     functions: tuple[ReadoutFn, ...],
     x: Num[Array, "n ..."],
     y: Num[Array, "n ..."] | None,
-) -> tuple[list[Array], list[Weight]]:
+) -> tuple[list[tuple[int, Array]], list[Weight]]:
     """Gradients of the leaves that are no weights, and what is left at the weights.
 
     For the arguments see `represent`.
+
+    Returns:
+      `(leaf, gradients)` of each leaf that is no weight, with one gradient per row,
+      and the weights.
     """
-    leaves, rebuild = float_leaves(params)
-    network = sample_network(apply_fn, leaves, rebuild, x)
+    leaves, _ = real_leaves(params)
+    network = sample_network(apply_fn, params, x)
     uses = weight_uses(network, len(leaves))
-    one = lambda xi, yi: _capture(network, leaves, uses, functions, xi, yi)
-    return jax.vmap(one)(x, y)
+    others = [leaf for leaf, each in enumerate(uses) if each is None]
+
+    def one(xi, yi):
+        return _capture(network, leaves, uses, functions, xi, yi)
+
+    gradients, weights = jax.vmap(one)(x, y)
+    return list(zip(others, gradients, strict=True)), weights
 
 
-def sample_network(
-    apply_fn: ApplyFn, leaves: list[Array], rebuild: Callable[..., Params], x: Any
-) -> Network:
-    """The network's equations for one sample of `x`, a batch of one."""
+def sample_network(apply_fn: ApplyFn, params: Params, x: Any) -> Network:
+    """The network's equations for one sample of `x`, a batch of one.
+
+    Args:
+      apply_fn: Function of parameters and a batch of inputs to a batch of outputs.
+      params: Parameters of the network.
+      x: Inputs, one per row, or their shape and dtype.
+    """
+    leaves, rebuild = real_leaves(params)
     check(
-        len(leaves) > 0, "params has no leaf of real numbers: nothing to differentiate."
+        len(leaves) > 0,
+        "params has no leaf of real or complex numbers: nothing to differentiate.",
     )
-
-    def alone(leaves, xi):
-        outputs = apply_fn(rebuild(leaves), xi[None])
-        check(
-            getattr(outputs, "ndim", None) == 2 and outputs.shape[0] == 1,
-            "apply_fn must map a batch of n inputs to outputs of shape (n, outputs); a "
-            f"batch of 1 came out as {getattr(outputs, 'shape', type(outputs))}.",
-        )
-        return outputs[0]
-
+    # One wrapping: a second would hide the arrays that a `Partial` carries.
+    network = apply_fn if isinstance(apply_fn, Partial) else Partial(apply_fn)
+    alone = lambda leaves, xi: _alone(network, rebuild(leaves), xi)
     return trace(alone, leaves, jax.ShapeDtypeStruct(x.shape[1:], x.dtype))
+
+
+# Compiled nowhere: `jit` keeps what it has traced, so that the network's own Python
+# runs once for the memory estimate and for all blocks.
+@jax.jit
+def _alone(network, params, xi):
+    outputs = network(params, xi[None])
+    check_outputs(outputs)
+    return outputs[0]
 
 
 class _Seen(NamedTuple):
@@ -116,7 +140,11 @@ def _capture(network, leaves, uses, functions, x, y):
     outputs, pull, seen = jax.vjp(run, probes, nudges, has_aux=True)
     seeds = _readouts.seeds(functions, outputs, y)
     cotangents, gradients = _pull_all(pull, seeds)
-    captured = [_weight(network, each, seen, cotangents) for each in weights]
+    captured = [
+        _weight(network, each, seen, cotangents, leaf)
+        for leaf, each in enumerate(uses)
+        if each
+    ]
     return [gradients[i] for i in others], captured
 
 
@@ -146,13 +174,13 @@ def _pull_all(pull, seeds):
     return jax.vmap(pull)(seeds)
 
 
-def _weight(network, uses, seen, cotangents):
+def _weight(network, uses, seen, cotangents, leaf):
     parts = [_one_use(network, use, seen, cotangents[use.equation]) for use in uses]
     inputs, outputs, windows = zip(*parts, strict=True)
     eqn = network.eqns[uses[0].equation]
     is_table = uses[0].kind == "gather"
     vocabulary = eqn.invars[0].aval.shape[0] if is_table else None
-    return Weight(inputs, outputs, windows, vocabulary)
+    return Weight(inputs, outputs, windows, vocabulary, leaf)
 
 
 def _one_use(network: Network, use: Use, seen: _Seen, cotangent: Float[Array, "r ..."]):
@@ -176,6 +204,8 @@ def _of_dot(eqn, side, data, cotangent):
     shape = size(groups), size(inner), size(free)
     inputs = data.transpose(*groups, *inner, *free).reshape(shape)
     readouts = cotangent.shape[0]
+    # cotangent: (r, *groups, *free of the left operand, *free of the right one). The
+    # data's free axes are the positions, the weight's the outputs: (g, p, r outputs).
     if side == 1:
         b = cotangent.reshape(readouts, shape[0], shape[2], -1)
         b = jnp.moveaxis(b, 0, 2)
@@ -190,13 +220,14 @@ def _of_convolution(eqn, side, data, cotangent):
     numbers, groups = eqn.params["dimension_numbers"], eqn.params["feature_group_count"]
     kernel = [eqn.invars[1].aval.shape[i] for i in numbers.rhs_spec[2:]]
     window = Window(
-        tuple(kernel),
-        tuple(eqn.params["window_strides"]),
-        tuple(map(tuple, eqn.params["padding"])),
-        tuple(eqn.params["lhs_dilation"]),
-        tuple(eqn.params["rhs_dilation"]),
-        groups,
+        kernel=tuple(kernel),
+        strides=tuple(eqn.params["window_strides"]),
+        padding=tuple(map(tuple, eqn.params["padding"])),
+        input_dilation=tuple(eqn.params["lhs_dilation"]),
+        kernel_dilation=tuple(eqn.params["rhs_dilation"]),
+        groups=groups,
     )
+    # (readouts, batch, outputs, *space) to (groups, batch space, readouts outputs)
     b = cotangent.transpose(0, *(i + 1 for i in numbers.out_spec))
     readouts, batch, channels = b.shape[:3]
     b = b.reshape(readouts, batch, groups, channels // groups, -1)
@@ -207,6 +238,7 @@ def _of_convolution(eqn, side, data, cotangent):
 
 def _of_lookup(eqn, side, data, cotangent):
     del side
+    # (r, *looked up, width) to (1, p, r width)
     rows, last = data.reshape(-1), eqn.invars[0].aval.shape[0] - 1
     inside = (rows >= 0) & (rows <= last)
     b = cotangent.reshape(cotangent.shape[0], rows.shape[0], -1)
@@ -218,7 +250,7 @@ def _of_lookup(eqn, side, data, cotangent):
 
 def _worth_storing(weight: Weight) -> bool:
     """Whether the gradient is both the cheaper route and not much to store."""
-    sizes, n = weight.sizes, weight.cotangents[0].shape[0]
+    sizes, n = weight.sizes, weight.num_rows
     table = weight.vocabulary is not None
     count = operations(sizes, n, n, same=True, table=table)
     made_of = sum(a.size for a in (*weight.inputs, *weight.cotangents)) // n

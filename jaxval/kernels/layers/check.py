@@ -1,25 +1,61 @@
-r"""Holding a few entries of the Gram matrix against plain differentiation.
+r"""Holding entries of the Gram matrix against plain differentiation.
 
 The layer engine passes each sample through the network alone. Here the gradients of a
-few samples are taken *together*, through the network as the caller gave it: a network
-that mixes samples (normalisation by the statistics of the batch) has no kernel of pairs
-of samples, and shows itself by a difference.
+few samples are taken *in pairs*, through the network as the caller gave it. Where they
+disagree, each of the samples is differentiated alone: if that is not the same either,
+the network mixes samples (normalisation by the statistics of the batch), has no kernel
+of pairs of samples, and is refused. Otherwise the layer engine is wrong: a warning
+names the layer and the route, and the gradient engine takes over.
 """
 
 import functools
-from typing import Any
+import warnings
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float, Int
 
+from jaxval.execution.options import Execution
+from jaxval.execution.precision import EXACT, MatmulPrecision
+from jaxval.kernels import gradient_engine, row_blocks
 from jaxval.kernels import readouts as _readouts
-from jaxval.kernels import row_blocks
-from jaxval.kernels.gradient_engine import float_leaves
+from jaxval.kernels.gradient_engine import real_leaves
+from jaxval.kernels.layers import blame
+from jaxval.kernels.layers.capture import sample_network
 from jaxval.kernels.layers.engine import Problem
+from jaxval.kernels.layers.plan import MemoryEstimate
+from jaxval.types import Points
 
-__all__ = ["agreement", "guarded"]
+__all__ = ["LayerEngineWarning", "guarded", "sampled"]
+
+_TOLERANCE = {64: 1e-8, 32: 2e-3}
+"""Allowed error relative to the diagonal, by the bits of the coarsest numbers."""
+
+_COARSE = 0.1
+"""Allowed error of numbers of 16 bits, and of products in reduced precision."""
+
+
+class LayerEngineWarning(RuntimeWarning):
+    """The layer engine disagreed with plain differentiation and was not used."""
+
+
+class _Sample(NamedTuple):
+    """Rows and columns of the entries that are recomputed, and their gradients' data.
+
+    Attributes:
+      rows: Row of each entry.
+      columns: Column of each entry.
+      points: Inputs and targets of the rows, and then of the columns unless the matrix
+        is symmetric.
+      places: Where in `points` the columns are.
+    """
+
+    rows: Int[np.ndarray, " r"]
+    columns: Int[np.ndarray, " c"]
+    points: row_blocks.Rows
+    places: Int[np.ndarray, " c"]
 
 
 def guarded(
@@ -27,84 +63,212 @@ def guarded(
     problem: Problem,
     rows: row_blocks.Rows,
     columns: row_blocks.Rows | None,
-    tolerance: float,
+    *,
+    plan: MemoryEstimate,
+    matmul_precision: MatmulPrecision,
+    execution: Execution,
 ) -> Float[Array, "n m"]:
     """The Gram matrix, after a few of its entries have been recomputed.
 
+    Args:
+      gram: Gram matrix of the layer engine.
+      problem: Network, parameters and readouts.
+      rows: Inputs and targets of the rows.
+      columns: Inputs and targets of the columns; `None` for the symmetric matrix.
+      plan: Blocks that it was computed in.
+      matmul_precision: Precision that it was computed in.
+      execution: Memory and progress of the gradient engine, if that takes over.
+
+    Returns:
+      The matrix, or that of the gradient engine where the two disagree.
+
     Raises:
-      ValueError: if they differ. Inside a trace nothing can be raised: there the
-        matrix is NaN instead.
+      ValueError: If the network mixes samples, or the kernel is not finite. Inside a
+        trace nothing can be raised: there the matrix is NaN instead.
+
+    Warns:
+      LayerEngineWarning: If the layer engine disagrees about a network that does not
+        mix samples.
     """
-    good, error = agreement(gram, problem, rows, columns, tolerance)
-    if isinstance(good, jax.core.Tracer):
-        return jnp.where(good, gram, jnp.nan)
-    if bool(good):
-        return gram
-    finite = np.asarray(jnp.isfinite(gram))
-    if not finite.all():
-        where = tuple(int(i) for i in np.argwhere(~finite)[0])
-        raise ValueError(
-            f"the kernel is not finite in {finite.size - finite.sum()} of its "
-            f"{finite.size} entries (the first: {where}). Check x, the parameters, and "
-            "that y holds class numbers that the network has an output for."
+    sample = _draw(rows, columns)
+    truth = _in_pairs(problem, sample.points)
+    finite, error = _compare(gram, truth, sample.rows, sample.columns, sample.places)
+    worst = jnp.max(error)
+    bound = functools.partial(tolerance, problem, rows[0], gram.dtype, matmul_precision)
+    if isinstance(finite & (worst <= 0), jax.core.Tracer):
+        return jnp.where(finite & (worst <= bound()), gram, jnp.nan)
+    worst = float(worst)
+    if not (worst <= _strict(gram.dtype, matmul_precision) or worst <= bound()):
+        _refuse_if_mixing(problem, sample.points, truth, gram, bound())
+        place = np.argmax(np.nan_to_num(np.asarray(error, np.float64), nan=np.inf))
+        row, column = np.unravel_index(place, error.shape)
+        entry = int(sample.rows[row]), int(sample.columns[column])
+        culprits = blame.disagreements(
+            problem, rows, columns, entry, plan=plan, matmul_precision=matmul_precision
         )
-    raise ValueError(
-        "the kernel differs from plain differentiation of apply_fn by "
-        f"{float(error):.1e} relative to its diagonal (allowed: {tolerance:.0e}). "
-        "Either apply_fn mixes samples (batch norm with the statistics of the batch: "
-        "use running averages), or its outputs are discontinuous in a way that "
-        "rounding decides; kernels.gradient_engine.gram differentiates each sample "
-        "alone, and self_check=False leaves this check out."
-    )
+        _warn(worst, entry, blame.described(culprits, bound()))
+        gram = _fall_back(problem, rows, columns, execution)
+    return _finite(gram)
 
 
-def agreement(
-    gram: Float[Array, "n m"],
-    problem: Problem,
-    rows: row_blocks.Rows,
-    columns: row_blocks.Rows | None,
-    tolerance: float,
-) -> tuple[Bool[Array, ""], Float[Array, ""]]:
-    """Whether all is finite and a few entries agree, and their relative error."""
-    first = np.unique([0, len(rows[0]) - 1])
+def sampled(n: int, others: int | None = None) -> Int[np.ndarray, " few"]:
+    """The rows that are recomputed: both ends, and one somewhere in each half.
+
+    The choice looks random and depends on the shape alone, so that a computation
+    is always checked in the same way.
+
+    Args:
+      n: Number of rows.
+      others: Number of columns of a rectangular matrix.
+
+    Example:
+      >>> sampled(2).tolist(), len(sampled(100)), len(sampled(100, 5))
+      ([0, 1], 4, 4)
+    """
+    if n < 4:
+        return np.arange(n)
+    random = np.random.default_rng([n, 0 if others is None else others])
+    return np.array([0, *random.integers([1, n // 2], [n // 2, n - 1]), n - 1])
+
+
+def tolerance(
+    problem: Problem, x: Any, dtype: Any, matmul_precision: MatmulPrecision
+) -> float:
+    """Allowed error, after the coarsest numbers that the network computes with.
+
+    Args:
+      problem: Network, parameters and readouts.
+      x: Inputs, one per row.
+      dtype: Type of the Gram matrix.
+      matmul_precision: Precision of the matrix products.
+    """
+    if matmul_precision != EXACT:
+        return _COARSE
+    # Looked at only where the matrix's own type does not already say enough.
+    network = sample_network(problem.network, problem.params, x)
+    dtypes = [v.aval.dtype for eqn in network.eqns for v in eqn.outvars]
+    real = [d for d in [*dtypes, dtype] if jnp.issubdtype(d, jnp.floating)]
+    return _TOLERANCE.get(min(jnp.finfo(d).bits for d in real), _COARSE)
+
+
+def _strict(dtype, matmul_precision):
+    """`tolerance` of a network that computes in the matrix's own type."""
+    exact = matmul_precision == EXACT
+    return _TOLERANCE.get(jnp.finfo(dtype).bits, _COARSE) if exact else _COARSE
+
+
+def _draw(rows, columns):
     pick = lambda pair, where: jax.tree.map(lambda a: jnp.asarray(a[where]), pair)
-    chosen = pick(rows, first)
+    n = len(rows[0])
     if columns is None:
-        second, places = first, np.arange(len(first))
-    else:
-        second, places = np.array([len(columns[0]) - 1]), np.array([len(first)])
-        join = lambda a, b: jnp.concatenate([a, b])
-        chosen = jax.tree.map(join, chosen, pick(columns, second))
-    few = gram[first[:, None], second[None, :]]
-    truth = _direct(problem, *chosen)
-    return _compare(gram, few, truth, tuple(places), tolerance)
+        first = sampled(n)
+        return _Sample(first, first, pick(rows, first), np.arange(len(first)))
+    m = len(columns[0])
+    first, second = sampled(n, m), sampled(m, n)
+    join = lambda a, b: jnp.concatenate([a, b])
+    points = jax.tree.map(join, pick(rows, first), pick(columns, second))
+    return _Sample(first, second, points, len(first) + np.arange(len(second)))
 
 
-@functools.partial(jax.jit, static_argnums=3)
-def _compare(gram, few, truth, places, tolerance):
+@jax.jit
+def _compare(gram, truth, rows, columns, places):
+    """Whether all is finite, and the sampled entries' errors relative to the diagonal.
+
+    `truth` is the Gram matrix of the sampled points: rows first, columns at `places`.
+    """
+    few = gram[rows[:, None], columns[None, :]]
     size = jnp.sqrt(jnp.diagonal(truth))
-    columns = jnp.array(places)
-    scale = size[: len(few), None] * size[columns][None, :]
-    tiny = jnp.finfo(scale.dtype).tiny
-    gap = jnp.abs(few - truth[: len(few), columns])
-    error = jnp.max(gap / jnp.maximum(scale, tiny))
-    return jnp.isfinite(gram).all() & (error <= tolerance), error
+    scale = size[: len(rows), None] * size[places][None, :]
+    gap = jnp.abs(few - truth[: len(rows), places])
+    error = gap / jnp.maximum(scale, jnp.finfo(scale.dtype).tiny)
+    return jnp.isfinite(gram).all(), error
 
 
-def _direct(problem, x, y):
-    """The Gram matrix of few samples, from gradients of the batch as a whole."""
-    total: Any = 0.0
+def _in_pairs(problem, points):
+    """The Gram matrix of few samples, each differentiated in a batch of two."""
+    x, y = points
+    count, total = len(x), 0.0
     # Loops of Python's: XLA's CPU backend takes convolutions inside its own loops
     # forty times slower.
     for number in range(len(problem.functions)):
-        rows = [_gradient(problem, x, y, place, number) for place in range(len(x))]
+        rows = []
+        for place in range(count):
+            pair = np.unique([place, (place + 1) % count])
+            where = int(pair[0] != place)
+            rows.append(_gradient(problem, *_at(x, y, pair), where, number))
         total = total + _products(rows)
     return total
 
 
+def _at(x, y, where):
+    return x[where], None if y is None else y[where]
+
+
+def _refuse_if_mixing(problem, points, truth, gram, allowed):
+    """Raise where samples that are differentiated alone do not give `truth` either."""
+    if not bool(jnp.isfinite(truth).all()):
+        _finite(gram)
+    x, y = points
+    alone = gradient_engine.gram(
+        problem.network,
+        problem.params,
+        x if y is None else Points(x, y),
+        readout=problem.functions,
+    )
+    every = np.arange(len(x))
+    _, error = _compare(alone, truth, every, every, every)
+    if float(jnp.max(error)) <= allowed:
+        return
+    raise ValueError(
+        "the gradients of samples that are differentiated alone and together differ "
+        f"by {float(jnp.max(error)):.1e} relative to the kernel's diagonal (allowed: "
+        f"{allowed:.0e}). Either apply_fn mixes samples (batch norm with the "
+        "statistics of the batch: use running averages), or its outputs are "
+        "discontinuous in a way that rounding decides; kernels.gradient_engine.gram "
+        "differentiates each sample alone, and self_check=False leaves this check out."
+    )
+
+
+def _warn(error, entry, culprits):
+    warnings.warn(
+        "the layer engine differs from plain differentiation of apply_fn by "
+        f"{error:.1e} relative to the kernel's diagonal at entry {entry}{culprits}. "
+        "The gradient engine is used instead, which is right but slower and holds all "
+        "gradients of a block of rows. Please report the network.",
+        LayerEngineWarning,
+        stacklevel=5,
+    )
+
+
+def _fall_back(problem, rows, columns, execution):
+    points = lambda pair: pair[0] if pair[1] is None else Points(*pair)
+    # The layer engine's block size is no measure for rows whose gradients are formed.
+    options = Execution(memory=execution.memory, progress=execution.progress)
+    return gradient_engine.gram(
+        problem.network,
+        problem.params,
+        points(rows),
+        None if columns is None else points(columns),
+        readout=problem.functions,
+        execution=options,
+    )
+
+
+def _finite(gram):
+    finite = np.asarray(jnp.isfinite(gram))
+    if finite.all():
+        return gram
+    where = tuple(int(i) for i in np.argwhere(~finite)[0])
+    raise ValueError(
+        f"the kernel is not finite in {finite.size - finite.sum()} of its "
+        f"{finite.size} entries (the first: {where}). Check the inputs, the "
+        "parameters, and that y holds class numbers that the network has an output for."
+    )
+
+
 @jax.jit
 def _gradient(problem, x, y, place, number):
-    leaves, rebuild = float_leaves(problem.params)
+    leaves, rebuild = real_leaves(problem.params)
     outputs, pull = jax.vjp(lambda p: problem.network(rebuild(p), x), leaves)
     target = None if y is None else y[place]
     seed = _readouts.seeds(problem.functions, outputs[place], target)[number]

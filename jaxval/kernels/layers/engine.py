@@ -1,23 +1,24 @@
 r"""The layer engine's two programs: represent a block of samples, contract two blocks.
 
-Both are compiled once a network and shape, and take everything else as arguments. With
-a mesh, the rows of a tile are split over its devices and its columns are on all.
+Both are compiled once per network and shape, and take everything else as arguments.
+With a mesh, the rows of a tile are split over its devices and its columns are on all.
 """
 
+import dataclasses
 import functools
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh
 from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
+from jaxval.execution.parallel import padded_rows, shard_rows
+from jaxval.execution.precision import MatmulPrecision
 from jaxval.kernels import readouts as _readouts
 from jaxval.kernels import row_blocks
-from jaxval.kernels.layers import routes as layer_routes
-from jaxval.kernels.layers.capture import represent
-from jaxval.kernels.layers.routes import Arithmetic
+from jaxval.kernels.layers import capture, routes
 from jaxval.kernels.layers.weights import Rows
 from jaxval.kernels.readouts import Readout
 from jaxval.types import ApplyFn, Params
@@ -29,9 +30,9 @@ class Problem(NamedTuple):
     """A network, its parameters and what is read from it; a pytree.
 
     Attributes:
-      network: the network as a pytree.
-      params: its parameters.
-      functions: its readouts as pytrees.
+      network: The network as a pytree.
+      params: Its parameters.
+      functions: Its readouts as pytrees.
     """
 
     network: Partial
@@ -50,82 +51,77 @@ def represent_rows(
     x: Any,
     y: Any,
     *,
-    arithmetic: Arithmetic,
+    matmul_precision: MatmulPrecision,
     mesh: Mesh | None,
-    batch: int | None = None,
+    batch_size: int | None = None,
 ) -> Rows:
     """Inputs, cotangents and small gradients of a block of samples.
 
     Args:
-      problem: the network.
-      x: inputs, one a row.
-      y: targets, one a row, or `None`.
-      arithmetic: of stored gradients.
-      mesh: devices that share the rows.
-      batch: samples passed through the network at once, where there is no mesh.
+      problem: Network, parameters and readouts.
+      x: Inputs, one per row.
+      y: Targets, one per row, or `None`.
+      matmul_precision: Precision of the products that stored gradients are made by.
+      mesh: Devices that share the rows.
+      batch_size: Samples passed through the network at once, where there is no mesh.
     """
     if mesh is None:
-        return _in_batches(problem, x, y, arithmetic, batch or len(x))
-    x, y = jax.tree.map(lambda a: _padded(jnp.asarray(a), mesh), (x, y))
-    return _sharded_represent(mesh, arithmetic)(problem, x, y)
+        return _in_batches(problem, x, y, matmul_precision, batch_size or len(x))
+    return shard_rows(
+        _Represent(matmul_precision), mesh, problem, padded_rows((x, y), mesh)
+    )
 
 
 def contract_rows(
-    left: Rows, right: Rows, *, arithmetic: Arithmetic, mesh: Mesh | None
+    left: Rows, right: Rows, *, matmul_precision: MatmulPrecision, mesh: Mesh | None
 ) -> Float[Array, "n m"]:
     """The tile of two blocks, of which the second may be the first itself."""
     if mesh is None:
-        return _contract(left, None if right is left else right, arithmetic)
-    tile = _sharded_contract(mesh, arithmetic)(left, right)
+        return _contract(left, None if right is left else right, matmul_precision)
+    # The caller cuts off what `padded_rows` has added.
+    tile = shard_rows(_Contract(matmul_precision), mesh, right, left)
     return jax.device_put(tile, mesh.devices.flat[0])
 
 
-def _in_batches(problem, x, y, arithmetic, batch):
-    first, size = row_blocks.starts(len(x), batch)
+def _in_batches(problem, x, y, matmul_precision, batch_size):
+    first, size = row_blocks.starts(len(x), batch_size)
     if len(first) == 1:
-        return _represent(problem, x, y, arithmetic)
+        return _represent(problem, x, y, matmul_precision)
     parts, done = [], 0
     for start in first:
         rows = jax.tree.map(lambda a, i=start: a[i : i + size], (x, y))
-        part = _represent(problem, *rows, arithmetic)
+        part = _represent(problem, *rows, matmul_precision)
         # The last batch may begin with rows that the one before it has ended with.
         parts.append(jax.tree.map(lambda a, d=done - start: a[d:], part))
         done = start + size
     return jax.tree.map(lambda *a: jnp.concatenate(a), *parts)
 
 
-def _represent_block(problem, x, y, arithmetic):
-    network, params, functions = problem
-    return represent(network, params, functions, x, y, arithmetic)
-
-
 @functools.partial(jax.jit, static_argnums=3)
-def _represent(problem, x, y, arithmetic):
-    return _represent_block(problem, x, y, arithmetic)
+def _represent(problem, x, y, matmul_precision):
+    return _Represent(matmul_precision)(problem, (x, y))
 
 
 @functools.partial(jax.jit, static_argnums=2)
-def _contract(left, right, arithmetic):
-    return layer_routes.contract(left, right, arithmetic)
+def _contract(left, right, matmul_precision):
+    return routes.contract(left, right, matmul_precision)
 
 
-@functools.cache
-def _sharded_represent(mesh, arithmetic):
-    rows = PartitionSpec(mesh.axis_names[0])
-    local = lambda problem, x, y: _represent_block(problem, x, y, arithmetic)
-    specs = {"in_specs": (PartitionSpec(), rows, rows), "out_specs": rows}
-    return jax.jit(jax.shard_map(local, mesh=mesh, check_vma=False, **specs))
+@dataclasses.dataclass(frozen=True)
+class _Represent:
+    matmul_precision: MatmulPrecision
+
+    def __call__(self, problem, rows):
+        network, params, functions = problem
+        x, y = rows
+        return capture.represent(
+            network, params, functions, x, y, self.matmul_precision
+        )
 
 
-@functools.cache
-def _sharded_contract(mesh, arithmetic):
-    rows = PartitionSpec(mesh.axis_names[0])
-    local = lambda left, right: layer_routes.contract(left, right, arithmetic)
-    specs = {"in_specs": (rows, PartitionSpec()), "out_specs": rows}
-    return jax.jit(jax.shard_map(local, mesh=mesh, check_vma=False, **specs))
+@dataclasses.dataclass(frozen=True)
+class _Contract:
+    matmul_precision: MatmulPrecision
 
-
-def _padded(a, mesh):
-    # Devices need equally many rows; the tile's surplus is cut off by the caller.
-    surplus = -len(a) % mesh.devices.size
-    return jnp.concatenate([a, jnp.repeat(a[:1], surplus, 0)]) if surplus else a
+    def __call__(self, columns, rows):
+        return routes.contract(rows, columns, self.matmul_precision)

@@ -1,28 +1,30 @@
 """How much memory a tangent Gram matrix takes, before it is computed."""
 
+import dataclasses
 import functools
 import math
-import os
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
+import jax.numpy as jnp
 
-from jaxval.kernels.gradient_engine import float_leaves
+from jaxval.execution.memory import default_limit, gibibytes
+from jaxval.execution.options import Execution
+from jaxval.execution.precision import MatmulPrecision
+from jaxval.kernels.gradient_engine import real_leaves
 from jaxval.kernels.layers.capture import sample_network
 from jaxval.kernels.layers.engine import Problem, represent_rows
-from jaxval.kernels.layers.routes import Arithmetic
 
-__all__ = ["MemoryEstimate", "default_limit", "estimate"]
+__all__ = ["MemoryEstimate", "check_fits", "estimate"]
 
 _ROWS = 512
-"""Rows a block on a CPU: tiles that stay in its cache."""
+"""Rows per block on a CPU: tiles that stay in its cache."""
 
 _ROWS_DEVICE = 4096
-"""Rows a block on other devices: tiles that fill them."""
+"""Rows per block on other devices: tiles that fill them."""
 
 _ROWS_CONVOLUTION = 2048
-"""Rows a block on a CPU where gradients are formed anew for each tile."""
+"""Rows per block on a CPU where gradients are formed anew for each tile."""
 
 _PASS = 12 * 2**20
 """Bytes of one pass through the network on a CPU, kept small for its cache."""
@@ -34,16 +36,17 @@ _WORKSPACE_DEVICE = 4 * 2**30
 """And on other devices."""
 
 
-class MemoryEstimate(NamedTuple):
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MemoryEstimate:
     """Bytes, and the block of rows they go with.
 
     Attributes:
-      gram: of the Gram matrix itself.
-      stored: of the inputs and cotangents that are held at once.
-      work: of one pass through the network and one tile.
-      block_size: samples a block.
-      batch_size: samples passed through the network at once.
-      keep: whether those of all blocks are held; otherwise they are computed again.
+      gram: Bytes of the Gram matrix itself.
+      stored: Bytes of the inputs and cotangents that are held at once.
+      work: Bytes of one pass through the network and one tile.
+      block_size: Samples per block.
+      batch_size: Samples passed through the network at once.
+      keep: Whether those of all blocks are held; otherwise they are computed again.
     """
 
     gram: int
@@ -55,7 +58,7 @@ class MemoryEstimate(NamedTuple):
 
     @property
     def peak(self) -> int:
-        """All together."""
+        """Bytes of all together."""
         return self.gram + self.stored + self.work
 
 
@@ -65,22 +68,18 @@ def estimate(
     y: Any,
     num_columns: int | None,
     *,
-    arithmetic: Arithmetic,
-    block_size: int | None,
-    limit: int,
-    devices: int = 1,
+    matmul_precision: MatmulPrecision,
+    execution: Execution,
 ) -> MemoryEstimate:
-    """What the Gram matrix of `x` will take, in the largest blocks that fit `limit`.
+    """What the Gram matrix of `x` will take, in the largest blocks that fit.
 
     Args:
-      problem: the network.
-      x: inputs, or their shape and dtype.
-      y: targets, likewise, or `None`.
-      num_columns: of a rectangular matrix; `None` for the symmetric one.
-      arithmetic: of the matrix products.
-      block_size: samples a block, if it is given.
-      limit: bytes that may be taken.
-      devices: that share a block.
+      problem: Network, parameters and readouts.
+      x: Inputs, one per row, or their shape and dtype.
+      y: Targets, one per row, or their shape and dtype, or `None`.
+      num_columns: Columns of a rectangular matrix; `None` for the symmetric one.
+      matmul_precision: Precision of the matrix products.
+      execution: Samples per block (`batch_size`), bytes (`memory`) and devices.
 
     Returns:
       The estimate; where not even blocks of one sample fit, that of blocks of one.
@@ -92,9 +91,12 @@ def estimate(
     )
     leaves, tree = jax.tree.flatten((problem, *sample))
     each = _per_sample(
-        tree, tuple((np.shape(a), _dtype(a)) for a in leaves), arithmetic
+        tree, tuple((jnp.shape(a), _dtype(a)) for a in leaves), matmul_precision
     )
-    width = max([4] + [_dtype(a).itemsize for a in leaves if _dtype(a).kind == "f"])
+    limit = default_limit() if execution.memory is None else execution.memory
+    devices = execution.num_devices
+    real = [d for d in map(_dtype, leaves) if jnp.issubdtype(d, jnp.floating)]
+    width = max([4] + [dtype.itemsize for dtype in real])
     gram = n * m * width
     on_cpu = jax.default_backend() == "cpu"
     workspace = _WORKSPACE if on_cpu else _WORKSPACE_DEVICE
@@ -105,14 +107,16 @@ def estimate(
         batch = min(local, each.batch)
         work = batch * each.passing + 3 * local * size * width
         work += min(workspace, 16 * each.stored * size) + each.stored * size
-        whole = MemoryEstimate(gram, each.stored * held, work, size, batch, True)
-        stored = each.stored * 2 * size
-        blocks = MemoryEstimate(gram, stored, work, size, batch, False)
+        of = functools.partial(
+            MemoryEstimate, gram=gram, work=work, block_size=size, batch_size=batch
+        )
+        whole = of(stored=each.stored * held, keep=True)
+        blocks = of(stored=each.stored * 2 * size, keep=False)
         return whole if whole.peak <= limit or 2 * size >= held else blocks
 
-    if block_size is not None:
-        return at(min(block_size, max(n, m)))
-    # Two blocks of a small matrix: the tile below its diagonal is for nothing.
+    if execution.batch_size is not None:
+        return at(min(execution.batch_size * devices, max(n, m)))
+    # Two blocks of a small matrix: the tile below its diagonal need not be computed.
     size = min(each.rows, max(256, math.ceil(max(n, m) / 2))) * devices
     size = min(size, max(n, m))
     while size > 1 and at(size).peak > limit:
@@ -120,13 +124,20 @@ def estimate(
     return at(size)
 
 
-def default_limit() -> int:
-    """Three quarters of the device's memory, or of the machine's."""
-    stats = jax.devices()[0].memory_stats() or {}
-    whole = stats.get("bytes_limit")
-    if whole is None:
-        whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return int(0.75 * whole)
+def check_fits(plan: MemoryEstimate, execution: Execution) -> None:
+    """Raise `ValueError` if the plan takes more than the limit."""
+    limit = default_limit() if execution.memory is None else execution.memory
+    if plan.peak <= limit:
+        return
+    peak, gram, stored, work = map(
+        gibibytes, (plan.peak, plan.gram, plan.stored, plan.work)
+    )
+    raise ValueError(
+        f"the Gram matrix would take about {peak} (itself {gram}, inputs and "
+        f"cotangents {stored}, work {work}, in blocks of {plan.block_size}) and "
+        f"execution.memory is {gibibytes(limit)}. Raise Execution(memory=...), lower "
+        "its batch_size, or approximate: kernels.approximations."
+    )
 
 
 class _Each(NamedTuple):
@@ -139,7 +150,7 @@ class _Each(NamedTuple):
 
 
 @functools.lru_cache(maxsize=64)
-def _per_sample(tree: Any, shapes: Any, arithmetic: Arithmetic) -> _Each:
+def _per_sample(tree: Any, shapes: Any, matmul_precision: MatmulPrecision) -> _Each:
     # Tracing takes a while, so the answer is kept for all problems of these shapes.
     structs = [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in shapes]
     problem, x, y = jax.tree.unflatten(tree, structs)
@@ -147,13 +158,15 @@ def _per_sample(tree: Any, shapes: Any, arithmetic: Arithmetic) -> _Each:
     counts = []
 
     def count(problem, x, y):
-        leaves, rebuild = float_leaves(problem.params)
-        network = sample_network(problem.network, leaves, rebuild, x)
+        leaves, _ = real_leaves(problem.params)
+        network = sample_network(problem.network, problem.params, x)
         named = [v.aval for eqn in network.eqns for v in eqn.outvars]
         weights = {leaf.shape for leaf in leaves}
         fresh = [a for a in named if hasattr(a, "shape") and a.shape not in weights]
         counts.append(_bytes(fresh))
-        return represent_rows(problem, x, y, arithmetic=arithmetic, mesh=None)
+        return represent_rows(
+            problem, x, y, matmul_precision=matmul_precision, mesh=None
+        )
 
     rows = jax.eval_shape(count, problem, *jax.tree.map(pair, (x, y)))
     spread = any(weight.sizes.positions > 1 for weight in rows.weights)
@@ -169,4 +182,9 @@ def _bytes(tree: Any) -> int:
 
 
 def _dtype(a: Any) -> Any:
-    return np.dtype(jax.dtypes.canonicalize_dtype(jax.numpy.result_type(a)))
+    dtype = getattr(a, "dtype", None)
+    dtype = jnp.result_type(a) if dtype is None else dtype
+    # Random keys have a dtype that JAX keeps as it is.
+    if jnp.issubdtype(dtype, jax.dtypes.extended):
+        return dtype
+    return jnp.dtype(jax.dtypes.canonicalize_dtype(dtype))

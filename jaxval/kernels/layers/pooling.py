@@ -31,7 +31,8 @@ def bind_pooling_fast(eqn: Any, inputs: list[Any]) -> list[Any]:
     places = 1
     for size in params["window_dimensions"]:
         places *= size
-    if dilated or places > _LARGEST:
+    real = jnp.issubdtype(inputs[0].dtype, jnp.floating)
+    if dilated or places > _LARGEST or not real:
         return bind_equation(eqn, inputs)
     args = params["window_dimensions"], params["window_strides"], params["padding"]
     return [max_pool(inputs[0], *args)]
@@ -41,10 +42,10 @@ def max_pool(x: Array, window: Any, strides: Any, padding: Any) -> Array:
     """The maximum over windows; of equal entries the first has the gradient.
 
     Args:
-      x: an array of floating-point numbers.
-      window: the window's size along each axis.
-      strides: its steps.
-      padding: entries of minus infinity before and after each axis.
+      x: Array of floating-point numbers.
+      window: Size of the window along each axis.
+      strides: Steps of the window along each axis.
+      padding: Entries of minus infinity before and after each axis.
 
     Example:
       >>> max_pool(jnp.array([1.0, 3.0, 2.0, 2.0]), (2,), (2,), ((0, 0),)).tolist()
@@ -69,7 +70,7 @@ def max_pool(x: Array, window: Any, strides: Any, padding: Any) -> Array:
     out = jnp.zeros_like(largest)
     taken = jnp.zeros(largest.shape, bool)
     for view in views:
-        # A NaN is nobody's equal, and must not vanish.
+        # A NaN equals nothing, and must not vanish.
         here = ((view == largest) | jnp.isnan(largest)) & ~taken
         out = out + jnp.where(here, view, 0)
         taken = taken | here

@@ -10,9 +10,13 @@ $$\langle G_i, G_j\rangle
 either by the left-hand side (*gradients*: $G$ is formed, a few output channels at a
 time) or by the right-hand side (*pairs*, which for one position is the Hadamard
 product of two Gram matrices). The cheaper one is chosen by counting operations.
+
+In the comments on shapes, `n` and `m` are the rows and columns of the tile, `g` groups,
+`p` and `q` positions, `a` inputs, `b` outputs.
 """
 
 import dataclasses
+import enum
 from typing import Any, NamedTuple
 
 import jax
@@ -20,9 +24,18 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from jaxval._checks import check
+from jaxval.execution.precision import EXACT, MatmulPrecision
 from jaxval.kernels.layers.weights import Rows, Sizes, Weight, operands
 
-__all__ = ["Arithmetic", "contract", "gradient_rows", "operations"]
+__all__ = [
+    "Route",
+    "choose",
+    "contract",
+    "contract_weight",
+    "gradient_rows",
+    "operations",
+]
 
 _WORKSPACE = 32 * 2**20
 """Bytes a route works on at once on a CPU; of the order of its last cache."""
@@ -36,45 +49,32 @@ _PATCHES = 256 * 2**20
 _DEVICE = 2**30
 """Bytes a route works on at once on other devices, which need much work at a time."""
 
+_SMALLEST_HALF = 24
+"""Rows below which a symmetric tile is not split further."""
 
-def _room(on_cpu: int) -> int:
-    return on_cpu if jax.default_backend() == "cpu" else _DEVICE
 
+class Route(enum.Enum):
+    """A way to a weight's part of a tile."""
 
-class Arithmetic(NamedTuple):
-    """How matrix products are computed.
-
-    Attributes:
-      dtype: what their operands are rounded to; left as they are when `None`.
-      precision: as in `jax.lax.dot_general`.
-    """
-
-    dtype: Any = None
-    precision: Any = "highest"
-
-    def dot(self, left: Array, right: Array, dimensions: Any) -> Array:
-        """`lax.dot_general`, accumulated in float32 at least."""
-        exact = jnp.promote_types(jnp.result_type(left, right), jnp.float32)
-        if self.dtype is not None:
-            left, right = left.astype(self.dtype), right.astype(self.dtype)
-        return lax.dot_general(
-            left,
-            right,
-            dimensions,
-            precision=self.precision,
-            preferred_element_type=exact,
-        )
+    HADAMARD = "hadamard"
+    """Two Gram matrices multiplied entry by entry: one position and one group."""
+    PAIRS = "pairs"
+    """Products of pairs of positions."""
+    HALVED = "halved"
+    """Pairs of positions of samples with themselves, hardly a product twice."""
+    GRADIENTS = "gradients"
+    """Gradients formed a few output channels at a time, and multiplied."""
 
 
 class Operations(NamedTuple):
-    """Floating-point operations of the two routes."""
+    """Floating-point operations of the two ways to a tile."""
 
     pairs: int
     gradients: int
 
     @property
     def best(self) -> int:
-        """Of the cheaper route."""
+        """Those of the cheaper way."""
         return min(self)
 
 
@@ -82,11 +82,12 @@ def operations(sizes: Sizes, n: int, m: int, *, same: bool, table: bool) -> Oper
     """Operations for a tile of `n` by `m` samples, multiplications and additions.
 
     Args:
-      sizes: of the weight.
-      n: rows of the tile.
-      m: columns of the tile.
-      same: rows and columns are the same samples, whose gradients are formed once.
-      table: inputs are compared, not multiplied.
+      sizes: Sizes of the weight.
+      n: Rows of the tile.
+      m: Columns of the tile.
+      same: Whether rows and columns are the same samples, whose gradients are formed
+        once.
+      table: Whether inputs are row numbers, compared and not multiplied.
     """
     groups, positions, inputs, outputs = sizes
     pair_inputs = 1 if table else 2 * inputs
@@ -97,10 +98,26 @@ def operations(sizes: Sizes, n: int, m: int, *, same: bool, table: bool) -> Oper
     return Operations(pairs, formed * groups * form + product)
 
 
+def choose(weight: Weight, n: int, m: int, *, same: bool) -> Route:
+    """The cheapest route for a tile of `n` by `m` samples.
+
+    Args:
+      weight: Weight, of whatever samples.
+      n: Rows of the tile.
+      m: Columns of the tile.
+      same: Whether rows and columns are the same samples.
+    """
+    table = weight.vocabulary is not None
+    count = operations(weight.sizes, n, m, same=same, table=table)
+    if count.pairs > count.gradients:
+        return Route.GRADIENTS
+    if weight.sizes.positions == 1 and weight.sizes.groups == 1:
+        return Route.HADAMARD
+    return Route.HALVED if same else Route.PAIRS
+
+
 def contract(
-    left: Rows,
-    right: Rows | None,
-    arithmetic: Arithmetic = Arithmetic(),  # noqa: B008
+    left: Rows, right: Rows | None, matmul_precision: MatmulPrecision = EXACT
 ) -> Float[Array, "n m"]:
     """A tile of the Gram matrix; of `left` with itself where `right` is `None`."""
     # Without the barrier, XLA's CPU backend may fuse the two products of the pairs
@@ -109,28 +126,59 @@ def contract(
     total: Any = 0.0
     if left.features is not None:
         other = left.features if right is None else right.features
-        total = _inner(left.features, other, arithmetic)
+        total = _inner(left.features, other, matmul_precision)
     for place, weight in enumerate(left.weights):
         other = None if right is None else right.weights[place]
         # One weight after the other: their tiles then share one workspace, which is
         # small enough for the cache.
         total, weight, other = lax.optimization_barrier((total, weight, other))
-        total = total + _contract_weight(weight, other, arithmetic)
+        total = total + contract_weight(weight, other, matmul_precision)
     return total
 
 
+def contract_weight(
+    left: Weight,
+    right: Weight | None,
+    matmul_precision: MatmulPrecision = EXACT,
+    route: Route | None = None,
+) -> Float[Array, "n m"]:
+    """One weight's part of a tile.
+
+    Args:
+      left: Weight of the rows.
+      right: The same weight of the columns; `None` where they are the rows.
+      matmul_precision: Precision of the products.
+      route: Route to take; the cheapest when `None`.
+
+    Raises:
+      ValueError: If `route` does not exist for this weight or this tile.
+    """
+    same = right is None
+    other = left if right is None else right
+    if route is None:
+        route = choose(left, left.num_rows, other.num_rows, same=same)
+    if route is Route.HADAMARD:
+        single = left.sizes.positions == 1 and left.sizes.groups == 1
+        check(single, f"the route {route} needs one position and one group.")
+        return _hadamard(left, other, matmul_precision)
+    if route is Route.HALVED:
+        check(same, f"the route {route} needs rows that are the columns.")
+        return _halved(left, matmul_precision)
+    if route is Route.PAIRS:
+        return _pairs(left, other, matmul_precision)
+    return _gradients(left, right, matmul_precision)
+
+
 def gradient_rows(
-    weight: Weight,
-    arithmetic: Arithmetic = Arithmetic(),  # noqa: B008
+    weight: Weight, matmul_precision: MatmulPrecision = EXACT
 ) -> Float[Array, "n gab"]:
-    """The gradients themselves, one a row; patches of a few samples at a time."""
-    sizes = weight.sizes
-    n = weight.cotangents[0].shape[0]
+    """The gradients themselves, one per row; patches of a few samples at a time."""
+    sizes, n = weight.sizes, weight.num_rows
     wide = sizes.positions * (sizes.outputs if weight.vocabulary else sizes.inputs)
     bytes_each = 4 * sizes.groups * (wide + sizes.inputs * sizes.outputs)
     makes_patches = any(window is not None for window in weight.windows)
     batch = _divisor(n, max(1, _room(_CACHE) // bytes_each)) if makes_patches else n
-    form = lambda part: _form(part, arithmetic)
+    form = lambda part: _form(part, matmul_precision)
     if batch >= n:
         return form(weight)
     split = lambda a: a.reshape(n // batch, batch, *a.shape[1:])
@@ -138,62 +186,60 @@ def gradient_rows(
     return rows.reshape(n, -1)
 
 
-def _form(weight, arithmetic):
+def _form(weight, matmul_precision):
     a, b = operands(weight)
     n, groups, _, outputs = b.shape
     if weight.vocabulary is not None:
+        # a: (n, p) row numbers, each of which its cotangent is added to.
         table = jnp.zeros((weight.vocabulary, outputs), b.dtype)
         return jax.vmap(lambda i, c: table.at[i].add(c))(a, b[:, 0]).reshape(n, -1)
+    # (n g, a, p) and (n g, p, b) to (n g, a, b)
     merge = lambda z: z.reshape(n * groups, *z.shape[2:])
     dimensions = (((2,), (1,)), ((0,), (0,)))
-    return arithmetic.dot(merge(a), merge(b), dimensions).reshape(n, -1)
+    return matmul_precision.dot(merge(a), merge(b), dimensions).reshape(n, -1)
 
 
-def _contract_weight(left, right, arithmetic):
-    same = right is None
-    right = left if same else right
-    n, m = left.cotangents[0].shape[0], right.cotangents[0].shape[0]
-    table = left.vocabulary is not None
-    count = operations(left.sizes, n, m, same=same, table=table)
-    if count.pairs <= count.gradients:
-        if left.sizes.positions == 1 and left.sizes.groups == 1:
-            return _hadamard(left, right, arithmetic)
-        return _halved(left, arithmetic) if same else _pairs(left, right, arithmetic)
-    return _gradients(left, None if same else right, arithmetic)
-
-
-def _hadamard(left, right, arithmetic):
+def _hadamard(left, right, matmul_precision):
     (a, b), (c, d) = operands(left), operands(right)
-    return _input_products(a, c, arithmetic, left.vocabulary) * _inner(b, d, arithmetic)
+    if left.vocabulary is not None:
+        # (n, 1) and (m, 1) row numbers
+        inputs = (a == c.T).astype(jnp.float32)
+    else:
+        inputs = _inner(a, c, matmul_precision)
+    return inputs * _inner(b, d, matmul_precision)
 
 
-def _halved(weight, arithmetic, smallest=24):
-    """The pairs route of samples with themselves, hardly a product twice."""
-    n = len(weight.cotangents[0])
+def _halved(weight, matmul_precision, smallest=_SMALLEST_HALF):
+    n = weight.num_rows
     if n % 2 or n < 2 * smallest:
-        return _pairs(weight, weight, arithmetic)
+        return _pairs(weight, weight, matmul_precision)
     first = jax.tree.map(lambda a: a[: n // 2], weight)
     second = jax.tree.map(lambda a: a[n // 2 :], weight)
-    across = _pairs(first, second, arithmetic)
-    corners = [_halved(part, arithmetic, smallest) for part in (first, second)]
+    across = _pairs(first, second, matmul_precision)
+    corners = [_halved(part, matmul_precision, smallest) for part in (first, second)]
     return jnp.block([[corners[0], across], [across.T, corners[1]]])
 
 
-def _pairs(left, right, arithmetic):
+def _pairs(left, right, matmul_precision):
     sizes, (c, d) = left.sizes, operands(right)
-    n, m = left.cotangents[0].shape[0], d.shape[0]
+    n, m = left.num_rows, right.num_rows
     bytes_each = 8 * sizes.groups * m * sizes.positions**2
     batch = _divisor(n, max(1, _room(_WORKSPACE) // bytes_each))
+    # Of products of all rows with all: (g, n p, m q) to (g, n, p, m, q)
+    apart = lambda z: z.reshape(sizes.groups, batch, sizes.positions, m, -1)
 
     def some(part):
         a, b = operands(part)
         if left.vocabulary is not None:
-            first = (a[:, None, :, None, None] == c[None, None, None]).astype(b.dtype)
+            # Word p of row i against word q of column j: (n, p) and (m, q) to
+            # (1, n, p, m, q). The rows' axis must meet that of the products below.
+            first = a[None, :, :, None, None] == c[None, None, None, :, :]
+            first = first.astype(b.dtype)
         else:
-            first = arithmetic.dot(*map(_positions_first, (a, c)), _GROUPED)
-            first = first.reshape(sizes.groups, batch, sizes.positions, m, -1)
-        second = arithmetic.dot(_grouped(b), _grouped(d), _GROUPED)
-        second = second.reshape(sizes.groups, batch, sizes.positions, m, -1)
+            first = apart(
+                matmul_precision.dot(*map(_positions_first, (a, c)), _GROUPED)
+            )
+        second = apart(matmul_precision.dot(_grouped(b), _grouped(d), _GROUPED))
         return jnp.sum(first * second, (0, 2, 4))
 
     split = lambda z: z.reshape(n // batch, batch, *z.shape[1:])
@@ -211,25 +257,29 @@ def _grouped(b):
 
 
 def _positions_first(a):
+    # (n, g, a, p) to (g, n p, a)
     return _grouped(jnp.swapaxes(a, 2, 3))
 
 
-def _gradients(left, right, arithmetic):
+def _gradients(left, right, matmul_precision):
     left, right = _with_patches(left), None if right is None else _with_patches(right)
     sizes = left.sizes
     # Narrow groups of channels, so that their gradients are still in the cache when
     # they are multiplied.
-    bytes_each = 4 * len(left.cotangents[0]) * sizes.groups * sizes.inputs
+    bytes_each = 4 * left.num_rows * sizes.groups * sizes.inputs
     chunk = _divisor(sizes.outputs, max(16, _room(_WORKSPACE // 2) // bytes_each))
 
     def add(number, total):
+        # (n, g, p, b) to (n, g, p, chunk)
         cut = lambda b: lax.dynamic_slice_in_dim(b, number * chunk, chunk, 3)
         part = lambda w: dataclasses.replace(
             w, cotangents=tuple(map(cut, w.cotangents))
         )
-        rows = gradient_rows(part(left), arithmetic)
-        columns = rows if right is None else gradient_rows(part(right), arithmetic)
-        return total + _inner(rows, columns, arithmetic)
+        rows = gradient_rows(part(left), matmul_precision)
+        columns = (
+            rows if right is None else gradient_rows(part(right), matmul_precision)
+        )
+        return total + _inner(rows, columns, matmul_precision)
 
     shape = jax.eval_shape(lambda: add(0, 0.0))
     start = jnp.zeros(shape.shape, shape.dtype)
@@ -239,22 +289,20 @@ def _gradients(left, right, arithmetic):
 def _with_patches(weight):
     """The weight with its patches in place of its images, where they are not many."""
     groups, positions, inputs, _ = weight.sizes
-    size = 4 * len(weight.cotangents[0]) * groups * positions * inputs
+    size = 4 * weight.num_rows * groups * positions * inputs
     if weight.vocabulary is not None or size > _room(_PATCHES):
         return weight
     a, b = operands(weight)
-    return Weight((a,), (b,), (None,))
+    return Weight((a,), (b,), (None,), leaf=weight.leaf)
 
 
-def _input_products(a, c, arithmetic, vocabulary):
-    if vocabulary is not None:
-        return (a == c.T).astype(jnp.float32)
-    return _inner(a, c, arithmetic)
-
-
-def _inner(left, right, arithmetic):
+def _inner(left, right, matmul_precision):
     flat = lambda z: z.reshape(z.shape[0], -1)
-    return arithmetic.dot(flat(left), flat(right), (((1,), (1,)), ((), ())))
+    return matmul_precision.dot(flat(left), flat(right), (((1,), (1,)), ((), ())))
+
+
+def _room(on_cpu: int) -> int:
+    return on_cpu if jax.default_backend() == "cpu" else _DEVICE
 
 
 def _divisor(total: int, most: int) -> int:

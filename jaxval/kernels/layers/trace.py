@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
+import jax.numpy as jnp
 from jax.extend import core as jex
 from jaxtyping import Array
 
@@ -49,9 +49,9 @@ class View(NamedTuple):
     """A leaf, moved about and multiplied by scalars.
 
     Attributes:
-      leaf: its number.
-      moves: what was done to it, in a form that can be compared.
-      factors: the scalars it was multiplied by, as `(equation, operand, power)`.
+      leaf: Number of the leaf.
+      moves: What was done to it, in a form that can be compared.
+      factors: Scalars it was multiplied by, as `(equation, operand, power)`.
     """
 
     leaf: int
@@ -63,10 +63,10 @@ class Use(NamedTuple):
     """An equation in which a weight meets the data.
 
     Attributes:
-      equation: its number in the network.
-      kind: the name of its primitive.
-      side: which operand is the weight.
-      view: the weight as it enters.
+      equation: Number of the equation in the network.
+      kind: Name of its primitive.
+      side: Which operand is the weight.
+      view: The weight as it enters.
     """
 
     equation: int
@@ -93,9 +93,9 @@ def trace(
     """The equations of `fn(leaves, x)` with all calls inlined.
 
     Args:
-      fn: outputs of one sample.
-      leaves: the parameters.
-      x: one sample, or its shape and dtype.
+      fn: Function of the leaves and one sample to its outputs.
+      leaves: Parameters of the network.
+      x: One sample, or its shape and dtype.
     """
     outer = jax.make_jaxpr(fn)(leaves, x)
     flat = lambda *args: evaluate(outer.jaxpr, outer.consts, args, inline=True)
@@ -114,12 +114,13 @@ def evaluate(
     """Run a jaxpr; `visit(number, inputs, outputs)` may replace what comes out.
 
     Args:
-      jaxpr: the equations.
-      consts: values of its constants.
-      args: values of its inputs.
-      inline: run inner calls as part of this one.
-      visit: called after each equation.
-      bind: computes one equation from its inputs; JAX's own way when left out.
+      jaxpr: The equations.
+      consts: Values of its constants.
+      args: Values of its inputs.
+      inline: Whether to run inner calls as part of this one.
+      visit: Function called after each equation.
+      bind: Function that computes one equation from its inputs; JAX's own way when
+        `None`.
     """
     bind = bind_equation if bind is None else bind
     values = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *args], strict=True))
@@ -186,7 +187,7 @@ def _moved(number: int, eqn: Any, incoming: list[View | None]) -> View | None:
     if name in _MOVES | {"broadcast_in_dim"} and len(eqn.invars) == 1:
         note = f"{name} {before.shape} {after.shape} {eqn.params}"
         return view._replace(moves=(*view.moves, note))
-    if name == "convert_element_type" and np.issubdtype(after.dtype, np.inexact):
+    if name == "convert_element_type" and jnp.issubdtype(after.dtype, jnp.floating):
         return view
     if name in {"mul", "div"} and before.shape == after.shape:
         scalar = eqn.invars[1 - place]
@@ -200,7 +201,8 @@ def _weight_side(eqn: Any, incoming: list[View | None]) -> int | None:
     """Which operand is a weight that meets data; `None` where none does."""
     name = eqn.primitive.name
     places = [i for i, view in enumerate(incoming) if view is not None]
-    if len(places) != 1 or not np.issubdtype(eqn.outvars[0].aval.dtype, np.floating):
+    # Through `jnp`: NumPy holds that bfloat16 is no floating-point type.
+    if len(places) != 1 or not jnp.issubdtype(eqn.outvars[0].aval.dtype, jnp.floating):
         return None
     if name == "dot_general":
         return places[0]

@@ -13,8 +13,12 @@ from jaxtyping import Array, Float
 __all__ = ["Rows", "Sizes", "Weight", "Window", "operands", "patches"]
 
 
-class Window(NamedTuple):
-    """How a convolution's kernel moves over its input."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Window:
+    """How a convolution's kernel moves over its input, as in `jax.lax`.
+
+    It is a setting, compared and hashed, and never an array's record.
+    """
 
     kernel: tuple[int, ...]
     strides: tuple[int, ...]
@@ -36,7 +40,7 @@ class Sizes(NamedTuple):
 @functools.partial(
     jax.tree_util.register_dataclass,
     data_fields=["inputs", "cotangents"],
-    meta_fields=["windows", "vocabulary"],
+    meta_fields=["windows", "vocabulary", "leaf"],
 )
 @dataclasses.dataclass(frozen=True)
 class Weight:
@@ -47,14 +51,21 @@ class Weight:
         `(n, batch, channels, *space)`; of a table the rows looked up, `(n, positions)`.
       cotangents: `(n, groups, positions, outputs)`; those of several readouts lie
         side by side along the outputs, which makes every route sum over them.
-      windows: of each use; `None` where it is no convolution.
-      vocabulary: rows of the table; `None` where it is none.
+      windows: Window of each use; `None` where it is no convolution.
+      vocabulary: Number of the table's rows; `None` where the weight is no table.
+      leaf: Number of the leaf of the parameters, for messages.
     """
 
     inputs: tuple[Any, ...]
     cotangents: tuple[Any, ...]
     windows: tuple[Window | None, ...]
     vocabulary: int | None = None
+    leaf: int = -1
+
+    @property
+    def num_rows(self) -> int:
+        """Samples of the block."""
+        return self.cotangents[0].shape[0]
 
     @property
     def sizes(self) -> Sizes:
@@ -70,20 +81,32 @@ class Weight:
         return Sizes(groups, positions, inputs, outputs)
 
 
-class Rows(NamedTuple):
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["features", "weights"],
+    meta_fields=["widths"],
+)
+@dataclasses.dataclass(frozen=True)
+class Rows:
     """A block of samples, ready to be contracted with another.
 
     Attributes:
-      features: gradients that are small enough to be stored, side by side.
-      weights: the others.
+      features: `(n, width)`: gradients that are small enough to be stored, side by
+        side; `None` where there are none.
+      weights: The other weights, whose gradients are not formed.
+      widths: `(leaf, columns)` of each gradient in `features`, in their order.
     """
 
     features: Any
     weights: tuple[Weight, ...]
+    widths: tuple[tuple[int, int], ...] = ()
 
 
 def operands(weight):
-    """Inputs `(n, g, a, p)` and cotangents `(n, g, p, b)`, positions of all uses."""
+    """Inputs `(n, g, a, p)` and cotangents `(n, g, p, b)`, positions of all uses.
+
+    The inputs of a table are row numbers, `(n, p)`.
+    """
     inputs = [
         a if window is None else patches(a, window)
         for a, window in zip(weight.inputs, weight.windows, strict=True)
@@ -95,6 +118,7 @@ def patches(
     image: Float[Array, "n batch channels ..."], window: Window
 ) -> Float[Array, "n groups inputs positions"]:
     """What the kernel sees at each of its positions."""
+    # image: (n, batch, channels, *space); batch is that of one sample's convolution.
     n, batch, channels, *_ = image.shape
     spread = [
         (lo, hi, d - 1)
@@ -124,6 +148,8 @@ def patches(
         views.append(
             cut.reshape(n, batch, window.groups, channels // window.groups, -1)
         )
+    # (n, batch, groups, offsets, channels / groups, positions), then the batch joins
+    # the positions and the offsets join the inputs.
     stacked = jnp.stack(views, 3)
     stacked = jnp.moveaxis(stacked, 1, 4)
     return stacked.reshape(n, window.groups, len(views) * channels // window.groups, -1)

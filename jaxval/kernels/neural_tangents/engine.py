@@ -6,22 +6,21 @@ speed is measured against. An optional extra: `pip install 'jaxval[neural-tangen
 
 import enum
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, Num
 
 from jaxval._checks import check
+from jaxval.execution.options import Execution
 from jaxval.kernels import readouts as _readouts
 from jaxval.kernels import row_blocks
-from jaxval.kernels.gradient_engine import float_leaves
+from jaxval.kernels.gradient_engine import real_leaves
 from jaxval.kernels.neural_tangents import _package as _neural_tangents
 from jaxval.kernels.readouts import Readout
-from jaxval.types import ApplyFn, Params
+from jaxval.types import AnyArray, ApplyFn, Params, Points
 
 __all__ = ["Implementation", "gram"]
 
@@ -34,7 +33,7 @@ class Implementation(enum.IntEnum):
     JACOBIAN_CONTRACTION = 1
     """Per-sample Jacobians, contracted: its default."""
     NTK_VECTOR_PRODUCTS = 2
-    """Products with the kernel, one an output; little memory."""
+    """Products with the kernel, one per output; little memory."""
     STRUCTURED_DERIVATIVES = 3
     """Not usable on current JAX: interprets the jaxprs of JAX 0.4."""
 
@@ -42,36 +41,42 @@ class Implementation(enum.IntEnum):
 def gram(
     apply_fn: ApplyFn,
     params: Params,
-    x: Num[Array, "n ..."] | Num[np.ndarray, "n ..."],
-    y: Num[Array, "n ..."] | Num[np.ndarray, "n ..."] | None = None,
-    x_other: Num[Array, "m ..."] | Num[np.ndarray, "m ..."] | None = None,
-    y_other: Num[Array, "m ..."] | Num[np.ndarray, "m ..."] | None = None,
+    rows: Num[AnyArray, "n ..."] | Points,
+    columns: Num[AnyArray, "m ..."] | Points | None = None,
     *,
-    readout: Readout = _readouts.own_logit,
-    block_size: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    readout: Readout = _readouts.true_class_logit,
+    execution: Execution = Execution(),  # noqa: B008
     implementation: Implementation | int = Implementation.JACOBIAN_CONTRACTION,
 ) -> Float[Array, "n m"]:
     r"""The empirical NTK of a readout, computed by neural-tangents.
 
     Args:
-      apply_fn: parameters and a batch of inputs to a batch of outputs.
-      params: the parameters; leaves that are not real numbers are left alone.
-      x: inputs, one a row.
-      y: targets, one a row; `None` where the readout asks for none.
-      x_other: other inputs, for a rectangular matrix.
-      y_other: their targets.
-      readout: see `jaxval.kernels.readouts`.
-      block_size: samples worked on at once; all when left out.
-      progress: called with (tiles done, tiles in all).
+      apply_fn: Function of parameters and a batch of inputs to a batch of outputs.
+      params: Parameters of the network; a complex leaf counts as its real and its
+        imaginary part, leaves of other kinds are left alone.
+      rows: Inputs, one per row, or `Points(x, y)`.
+      columns: Other inputs, for a rectangular matrix; the rows when `None`.
+      readout: Scalar whose gradients are compared; see `jaxval.kernels.readouts`.
+      execution: Samples worked on at once (`batch_size`; all when `None`), and
+        `progress`, called with (tiles done, tiles in all). The package bounds no
+        memory and knows no mesh.
       implementation: `JACOBIAN_CONTRACTION` or `NTK_VECTOR_PRODUCTS`.
 
     Returns:
-      One row for each input in `x`, one column for each in `x_other` (or in `x`).
+      One row for each input in `x`, one column for each in `columns` (or in `rows`).
 
     Raises:
-      ImportError: if neural-tangents is not installed.
-      ValueError: for an implementation that does not run on current JAX.
+      ImportError: If neural-tangents is not installed.
+      ValueError: If the implementation does not run on current JAX, or `rows` is no
+        array.
+
+    Example:
+      >>> linear = lambda w, x: x @ w
+      >>> gram(
+      ...     linear, jnp.ones((2, 1)), jnp.eye(2), implementation=Implementation.AUTO
+      ... )  # doctest: +IGNORE_EXCEPTION_DETAIL
+      Traceback (most recent call last):
+      ValueError: implementation AUTO of neural-tangents does not run
 
     References:
       Novak, Sohl-Dickstein and Schoenholz, *Fast finite width neural tangent kernel*,
@@ -85,19 +90,22 @@ def gram(
         "than either).",
     )
     _neural_tangents.load()
+    left = row_blocks.inputs_and_targets(rows)
+    right = None if columns is None else row_blocks.inputs_and_targets(columns)
+    row_blocks.check_same_features(left, right)
     readouts = tuple(Partial(r) for r in _readouts.as_tuple(readout))
     contract = functools.partial(
         _tile, Partial(apply_fn), params, readouts, int(implementation)
     )
+    longest = max(len(left[0]), 0 if right is None else len(right[0]))
     with _neural_tangents.quietly():
         return row_blocks.gram(
             lambda x, y: (x, y),
             contract,
-            (x, y),
-            None if x_other is None else (x_other, y_other),
-            block_size=block_size
-            or max(len(x), len(x if x_other is None else x_other)),
-            progress=progress,
+            left,
+            right,
+            block_size=execution.batch_size or longest,
+            progress=execution.progress,
         )
 
 
@@ -107,7 +115,7 @@ _USABLE = (Implementation.JACOBIAN_CONTRACTION, Implementation.NTK_VECTOR_PRODUC
 @functools.partial(jax.jit, static_argnums=3)
 def _tile(network, params, readouts, implementation, left, right) -> Any:
     tangents = _neural_tangents.load()
-    leaves, rebuild = float_leaves(params)
+    leaves, rebuild = real_leaves(params)
 
     def read(leaves, rows):
         x, y = rows

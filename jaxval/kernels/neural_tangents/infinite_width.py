@@ -21,25 +21,29 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxval._checks import check, positive
+from jaxval.execution.options import Execution
 from jaxval.execution.precision import in_double
 from jaxval.kernels import row_blocks
 from jaxval.kernels.neural_tangents import _package as _neural_tangents
+from jaxval.types import AnyArray
 
 __all__ = ["convolutional", "dense", "gram", "relu_gram"]
 
+_BLOCK = 2**30
+"""Bytes of a block of pairs of inputs where no limit is set."""
+
 InfiniteKernelFn = Callable[..., Any]
-"""`kernel_fn(x, x_other, "ntk")` of `neural_tangents.stax`."""
+"""`kernel_fn(rows, columns, "ntk")` of `neural_tangents.stax`."""
 
 
 def relu_gram(
-    x: Float[Array, "n ..."] | Float[np.ndarray, "n ..."],
-    x_other: Float[Array, "m ..."] | Float[np.ndarray, "m ..."] | None = None,
+    rows: Float[AnyArray, "n ..."],
+    columns: Float[AnyArray, "m ..."] | None = None,
     *,
     hidden_layers: int,
     weight_std: float = math.sqrt(2.0),
     bias_std: float = 0.0,
-    block_size: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    execution: Execution = Execution(),  # noqa: B008
 ) -> Float[Array, "n m"]:
     r"""The infinite-width NTK of a dense ReLU network, in closed form.
 
@@ -52,14 +56,21 @@ def relu_gram(
     \bigl(\sin\alpha + (\pi - \alpha)\cos\alpha\bigr) + \sigma_b^2 .$$
 
     Args:
-      x: inputs, flattened.
-      x_other: other inputs, for a rectangular matrix.
-      hidden_layers: ReLU layers before the output: 10 for MLP10, whatever its widths.
+      rows: Inputs, one per row; they are flattened.
+      columns: Other inputs, for a rectangular matrix; the rows when `None`.
+      hidden_layers: Number of ReLU layers before the output: 10 for MLP10, whatever
+        its widths.
       weight_std: $\sigma_w$; the default keeps the scale of a signal from layer to
         layer.
       bias_std: $\sigma_b$.
-      block_size: rows at once; bounds the memory beyond the result.
-      progress: called with (tiles done, tiles in all).
+      execution: Rows at once (`batch_size`, all when `None`), which bound the memory
+        beyond the result, and `progress`, called with (tiles done, tiles in all).
+
+    Returns:
+      One row for each input in `rows`, one column for each in `columns` (or in `rows`).
+
+    Raises:
+      ValueError: If a setting is out of range, or the inputs are no arrays.
 
     Example:
       >>> gram = relu_gram(jnp.eye(2), hidden_layers=1)
@@ -76,16 +87,20 @@ def relu_gram(
     positive("weight_std", weight_std)
     positive("bias_std", bias_std, zero=True)
     settings = (float(weight_std) ** 2, float(bias_std) ** 2)
-    flat = lambda a: jnp.asarray(a).reshape(len(a), -1)
-    dtype = jnp.promote_types(jnp.asarray(x).dtype, jnp.float32)
+    left = row_blocks.inputs_and_targets(rows)
+    right = None if columns is None else row_blocks.inputs_and_targets(columns)
+    row_blocks.check_same_features(left, right)
+    flat = lambda pair: (jnp.asarray(pair[0]).reshape(len(pair[0]), -1), None)
+    dtype = jnp.promote_types(jnp.asarray(rows).dtype, jnp.float32)
+    longest = max(len(rows), 0 if columns is None else len(columns))
     tile = functools.partial(_relu_tile, hidden_layers, *settings, dtype)
     return row_blocks.gram(
         lambda x, _: x,
         tile,
-        (flat(x), None),
-        None if x_other is None else (flat(x_other), None),
-        block_size=block_size or max(len(x), len(x if x_other is None else x_other)),
-        progress=progress,
+        flat(left),
+        None if right is None else flat(right),
+        block_size=execution.batch_size or longest,
+        progress=execution.progress,
     )
 
 
@@ -119,9 +134,9 @@ def dense(
     """The kernel of a dense ReLU network, from `neural_tangents.stax`.
 
     Args:
-      hidden_layers: ReLU layers before the output: 10 for MLP10.
-      weight_std: standard deviation of the weights, times the root of the fan-in.
-      bias_std: standard deviation of the biases; no biases when `None`.
+      hidden_layers: Number of ReLU layers before the output: 10 for MLP10.
+      weight_std: Standard deviation of the weights, times the root of the fan-in.
+      bias_std: Standard deviation of the biases; no biases when `None`.
 
     Returns:
       A `kernel_fn` for `gram`.
@@ -147,21 +162,22 @@ def convolutional(
 
     Average pooling correlates every pair of positions, so each pair of images costs
     $(h w)^2$ numbers: 2.5 MB for two images of 28 x 28. Without pooling only equal
-    positions matter, $h w$ numbers a pair.
+    positions matter, $h w$ numbers per pair.
 
     Args:
-      conv_layers: convolutions, each followed by ReLU and the pooling; 2 in the CNN.
-      kernel_size: of each convolution, padded to keep the size of the image.
+      conv_layers: Number of convolutions, each followed by ReLU and the pooling; 2 in
+        the CNN.
+      kernel_size: Size of each convolution, padded to keep the size of the image.
       pooling: `"average"` over 2 x 2, or `None`. The CNN of the paper takes the
         maximum, which has no infinite-width kernel.
-      weight_std: as for `dense`.
-      bias_std: as for `dense`.
+      weight_std: Standard deviation of the weights, times the root of the fan-in.
+      bias_std: Standard deviation of the biases; no biases when `None`.
 
     Returns:
       A `kernel_fn` for `gram`, of images `(n, height, width, channels)`.
 
     Raises:
-      ValueError: for max pooling.
+      ValueError: If `pooling` is the maximum or unknown.
     """
     check(conv_layers >= 1, f"conv_layers must be at least 1; got {conv_layers}.")
     check(
@@ -182,34 +198,41 @@ def convolutional(
 
 def gram(
     kernel_fn: InfiniteKernelFn,
-    x: Float[Array, "n ..."] | Float[np.ndarray, "n ..."],
-    x_other: Float[Array, "m ..."] | Float[np.ndarray, "m ..."] | None = None,
+    rows: Float[AnyArray, "n ..."],
+    columns: Float[AnyArray, "m ..."] | None = None,
     *,
-    block_size: int | None = None,
-    memory: int = 2**30,
-    progress: Callable[[int, int], None] | None = None,
+    execution: Execution = Execution(),  # noqa: B008
 ) -> Float[Array, "n m"]:
     """The infinite-width NTK of a `neural_tangents.stax` network, in blocks.
 
     Args:
-      kernel_fn: from `dense`, `convolutional`, or any `stax.serial(...)[2]`.
-      x: inputs.
-      x_other: other inputs, for a rectangular matrix.
-      block_size: inputs at once; chosen from `memory` when left out.
-      memory: bytes that a block may take, roughly.
-      progress: called with (tiles done, tiles in all).
+      kernel_fn: Kernel from `dense`, `convolutional`, or any `stax.serial(...)[2]`.
+      rows: Inputs, one per row.
+      columns: Other inputs, for a rectangular matrix; the rows when `None`.
+      execution: Inputs at once (`batch_size`), or the bytes that a block of them may
+        take, roughly (`memory`; a GiB when neither is set), and `progress`, called with
+        (tiles done, tiles in all).
+
+    Returns:
+      One row for each input in `rows`, one column for each in `columns` (or in `rows`).
 
     Raises:
-      ImportError: if neural-tangents is not installed.
+      ImportError: If neural-tangents is not installed.
+      ValueError: If the inputs are no arrays of one shape.
     """
     _neural_tangents.load()
+    left = row_blocks.inputs_and_targets(rows)
+    right = None if columns is None else row_blocks.inputs_and_targets(columns)
+    row_blocks.check_same_features(left, right)
+    ours = lambda pair: (jnp.asarray(pair[0]), None)
+    memory = execution.memory or _BLOCK
     return row_blocks.gram(
         lambda x, _: x,
         functools.partial(_tile, kernel_fn),
-        (jnp.asarray(x), None),
-        None if x_other is None else (jnp.asarray(x_other), None),
-        block_size=block_size or _block_size(np.shape(x), memory),
-        progress=progress,
+        ours(left),
+        None if right is None else ours(right),
+        block_size=execution.batch_size or _block_size(np.shape(rows), memory),
+        progress=execution.progress,
     )
 
 

@@ -1,35 +1,10 @@
-import csv
-
 import jax
 import numpy as np
 import pytest
+from datasets.tabular.tables import HEADER, NUM, PEOPLE, ROWS, write
 
 from jaxval import datasets
-from jaxval.datasets import read_table
-
-RNG = np.random.default_rng(0)
-NUM = 60
-PEOPLE = {
-    "age": [str(a) for a in RNG.integers(20, 60, NUM)],
-    "height": [f"{h:.3f}" for h in RNG.normal(1.7, 0.1, NUM)],
-    "town": [["Ulm", "Bonn", "", "Kiel"][i % 4] for i in range(NUM)],
-    "clinic": [f"clinic {i % 3}" for i in range(NUM)],
-    "ill": [["no", "yes"][i % 5 == 0] for i in range(NUM)],
-    "cost": [f"{100 + 3.5 * i}" for i in range(NUM)],
-}
-
-
-def write(path, columns, delimiter=","):
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file, delimiter=delimiter)
-        writer.writerow(columns)
-        writer.writerows(zip(*columns.values(), strict=True))
-    return path
-
-
-@pytest.fixture
-def people(tmp_path):
-    return write(tmp_path / "people.csv", PEOPLE)
+from jaxval.datasets import DataError, read_table
 
 
 def test_classification_round_trip(key, people):
@@ -46,7 +21,7 @@ def test_classification_round_trip(key, people):
         "town=missing",
     )
     assert table.dataset.x.shape == (45, 6)
-    assert table.x_valid.shape == (15, 6)
+    assert table.valid.x.shape == (15, 6)
     assert table.dataset.x.dtype == np.float32
     assert table.dataset.y.dtype == np.int32
     assert table.target_range == (0.0, 1.0)
@@ -62,39 +37,27 @@ def test_rows_keep_their_targets_and_owners(key, tmp_path):
     path = write(tmp_path / "t.csv", columns)
     table = read_table(key, path, "ill", owner="clinic", drop=["cost"])
     place = table.feature_names.index("number")
-    number = np.concatenate([table.dataset.x[:, place], table.x_valid[:, place]])
+    number = np.concatenate([table.dataset.x[:, place], table.valid.x[:, place]])
     row = np.argsort(np.argsort(number))
     ill, clinic, height = (np.array(PEOPLE[c]) for c in ("ill", "clinic", "height"))
     names = np.array(table.class_names)
-    y = np.concatenate([table.dataset.y, table.y_valid])
+    y = np.concatenate([table.dataset.y, table.valid.y])
     np.testing.assert_array_equal(names[y], ill[row])
     train = row[: len(table.dataset.y)]
     owners = np.array(table.owner_names)[table.dataset.owner]
     np.testing.assert_array_equal(owners, clinic[train])
     raw = height[row].astype(float)
     mean, std = raw[: len(train)].mean(), raw[: len(train)].std()
-    scaled = np.concatenate([table.dataset.x[:, 1], table.x_valid[:, 1]])
+    scaled = np.concatenate([table.dataset.x[:, 1], table.valid.x[:, 1]])
     np.testing.assert_allclose(scaled, (raw - mean) / std, atol=1e-5)
 
 
 def test_validation_is_spread_over_classes_and_owners(key, people):
     table = read_table(key, people, "ill", owner="clinic", valid=0.5)
-    assert np.bincount(table.y_valid).tolist() == [24, 6]
+    assert np.bincount(table.valid.y).tolist() == [24, 6]
     assert table.dataset.sizes.tolist() == [10, 10, 10]
     other = read_table(jax.random.key(1), people, "ill", owner="clinic", valid=0.5)
-    assert not np.array_equal(table.x_valid, other.x_valid)
-
-
-def test_regression_is_scaled_by_the_training_rows(key, people):
-    table = read_table(key, people, "cost", owner="clinic")
-    assert table.task == datasets.REGRESSION
-    assert table.class_names == ()
-    low, high = table.target_range
-    assert (table.dataset.y.min(), table.dataset.y.max()) == (0, 1)
-    everything = np.concatenate([table.dataset.y, table.y_valid]) * (high - low) + low
-    np.testing.assert_allclose(
-        np.sort(everything), np.array(PEOPLE["cost"], float), rtol=1e-5
-    )
+    assert not np.array_equal(table.valid.x, other.valid.x)
 
 
 def test_without_an_owner_every_row_is_a_player(key, people):
@@ -110,34 +73,16 @@ def test_a_file_to_validate_with(key, tmp_path, people):
     path = write(tmp_path / "later.csv", later, delimiter=";")
     table = read_table(key, people, "ill", owner="clinic", valid=path)
     assert len(table.dataset.y) == NUM
-    assert table.x_valid.shape == (7, len(table.feature_names))
+    assert table.valid.x.shape == (7, len(table.feature_names))
     start = table.feature_names.index("town=Bonn")
-    np.testing.assert_array_equal(table.x_valid[:2, start : start + 4], 0)
+    np.testing.assert_array_equal(table.valid.x[:2, start : start + 4], 0)
     assert table.warnings == (
         "2 validation cell(s) of column 'town' hold values that no training row has; "
         "they count as none of the levels.",
     )
     x, y = table.encode(path)
-    np.testing.assert_array_equal(x, table.x_valid)
-    np.testing.assert_array_equal(y, table.y_valid)
-
-
-def test_warnings(key, tmp_path, people):
-    columns = {**PEOPLE, "same": ["1"] * NUM, "word": ["a"] * NUM}
-    path = write(tmp_path / "more.csv", columns)
-    healthy = {
-        name: [
-            cell for cell, ill in zip(cells, PEOPLE["ill"], strict=True) if ill == "no"
-        ]
-        for name, cells in columns.items()
-    }
-    valid = write(tmp_path / "valid.csv", healthy)
-    table = read_table(key, path, "ill", owner="clinic", valid=valid)
-    assert table.warnings == (
-        "column 'same' is constant in the training rows and was left out.",
-        "column 'word' is constant in the training rows and was left out.",
-        "no validation row is of class yes.",
-    )
+    np.testing.assert_array_equal(x, table.valid.x)
+    np.testing.assert_array_equal(y, table.valid.y)
 
 
 @pytest.mark.parametrize(
@@ -163,81 +108,57 @@ def test_the_task_can_be_said(key, tmp_path):
     assert table.target_range == (0.0, 20.0)
 
 
-def test_declared_columns(key, people):
-    table = read_table(key, people, "ill", owner="clinic", categorical=["age"])
-    assert table.feature_names[0].startswith("age=")
-    same = read_table(key, people, "ill", owner="clinic", numeric=["age"])
-    assert same.feature_names[0] == "age"
-
-
-def test_numbers_in_names_are_ordered_as_numbers(key, tmp_path):
-    columns = {
-        "x": PEOPLE["height"],
-        "y": [str(i % 2) for i in range(NUM)],
-        "who": [str([2, 10, 1][i % 3]) for i in range(NUM)],
-    }
-    table = read_table(key, write(tmp_path / "t.csv", columns), "y", owner="who")
-    assert table.owner_names == ("1", "2", "10")
-
-
-def test_quotes_blank_lines_and_byte_order_mark(key, tmp_path):
-    rows = [f'"{i}.5","a, ""b"" {i % 2}", {"uv"[i % 2]}' for i in range(12)]
+def test_the_unedited_table_is_fine(key, tmp_path):
     path = tmp_path / "t.csv"
-    path.write_text("x, w,y\n" + "\n\n".join(rows) + "\n\n", "utf-8-sig")
-    table = read_table(key, path, "y")
-    assert table.feature_names == ("x", 'w=a, "b" 0', 'w=a, "b" 1')
-    assert table.class_names == ("u", "v")
-    assert table.owner_names[0] in ("line 2", "line 4", "line 6")
+    path.write_text("\n".join([HEADER, *ROWS]))
+    assert read_table(key, path, "y", owner="who").warnings == ()
 
 
-def test_parquet_is_the_csv(key, tmp_path, people):
-    pd = pytest.importorskip("pandas")
-    pytest.importorskip("pyarrow")
-    frame = pd.read_csv(people)
-    frame.to_parquet(tmp_path / "people.parquet")
-    one = read_table(key, people, "ill", owner="clinic")
-    two = read_table(key, tmp_path / "people.parquet", "ill", owner="clinic")
-    assert one.feature_names == two.feature_names
-    for a, b in zip(one.dataset, two.dataset, strict=True):
-        np.testing.assert_array_equal(a, b)
-
-
-def test_parquet_without_pandas(key, tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "pandas", None)
-    path = tmp_path / "t.parquet"
-    path.write_bytes(b"PAR1")
-    with pytest.raises(datasets.DataError, match="needs pandas and pyarrow .*as CSV"):
-        read_table(key, path, "y")
-
-
-def test_npz_with_owners(key, tmp_path):
-    path = tmp_path / "t.npz"
-    x = RNG.normal(size=(30, 4))
-    who = np.array(["b", "a", "c"])[np.arange(30) % 3]
-    np.savez(path, x=x, y=np.arange(30) % 2, owner=who)
-    table = read_table(key, path)
-    assert table.owner_names == ("a", "b", "c")
-    assert table.class_names == ("0", "1")
-    assert table.feature_names == ("x0", "x1", "x2", "x3")
-    np.testing.assert_allclose(table.dataset.x.std(0), 1, rtol=1e-5)
-
-
-def test_npz_with_its_own_validation_rows(key, tmp_path):
-    path = tmp_path / "t.npz"
-    x = RNG.integers(0, 256, (20, 6, 6), np.uint8)
-    np.savez(
-        path,
-        x_train=x,
-        y_train=np.arange(20) % 2,
-        owner=np.arange(20) // 5,
-        x_test=x[:4],
-        y_test=np.arange(4) % 2,
+def test_missing_columns(refuse):
+    refuse(
+        "has no column 'z' .the target.; its columns are a, b, word, who, y", target="z"
     )
-    table = read_table(key, path)
-    assert table.dataset.x.shape == (20, 6, 6, 1)
-    np.testing.assert_allclose(table.x_valid[..., 0] * 255, x[:4], rtol=1e-6)
-    assert table.dataset.sizes.tolist() == [5, 5, 5, 5]
-    assert table.feature_names == ()
-    # A fraction goes before the archive's own rows.
-    assert read_table(key, path, valid=0.4).x_valid.shape == (8, 6, 6, 1)
-    assert len(table.encode(path)[1]) == 20
+    refuse("has no column 'z' .the owner.", owner="z")
+    refuse(
+        r"has no column 'Word' \(the owner\) \(did you mean 'word'\?\)", owner="Word"
+    )
+    refuse("has no column 'z' .named in the options.", drop=["z"])
+    refuse("has no column 'z' .named in the options.", numeric=["z"])
+    refuse("which column of .* is the target", target=None)
+    refuse("can't be both target and owner", owner="y")
+
+
+def test_a_validation_file_without_a_column(key, tmp_path):
+    path, other = tmp_path / "t.csv", tmp_path / "v.csv"
+    path.write_text("\n".join([HEADER, *ROWS]))
+    other.write_text("a,b,y\n1,2,0\n3,4,1\n")
+    with pytest.raises(DataError, match="v.csv has no column 'word' .a feature of"):
+        read_table(key, path, "y", owner="who", valid=other)
+    other.write_text("a,b,word\n1,2,u\n3,4,u\n")
+    with pytest.raises(DataError, match="v.csv has no column 'y' .the target"):
+        read_table(key, path, "y", owner="who", valid=other)
+
+
+def test_owners(refuse):
+    alone = [row.replace(",l,", ",k,") for row in ROWS]
+    refuse("names one owner only, 'k'; at least 2", alone)
+    rows = [*ROWS, "1,2,u,lonely,0"]
+    refuse("has no training rows left: all were drawn for validation", rows, valid=0.95)
+
+
+def test_validation_rows(refuse):
+    refuse("leaves no validation rows", valid=0.001)
+    refuse("leaves [01] training rows", task="regression", owner=None, valid=0.999)
+    for fraction in (0.0, 1.0, "1.5", -0.1, float("nan")):
+        refuse("must be between 0 and 1; got", valid=fraction)
+    refuse("has a header but no rows", valid=[])
+
+
+def test_too_few_rows_and_columns(refuse):
+    refuse("has 3 rows; at least 4 are needed", ROWS[:3])
+    refuse("no column left to predict 'y' from", drop=["a", "b", "word"])
+    refuse(
+        "has 150 different values in",
+        [f"1,{i},n{i},{'kl'[i % 2]},{i % 2}" for i in range(150)],
+        valid=ROWS,
+    )

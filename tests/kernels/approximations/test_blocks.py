@@ -9,7 +9,7 @@ from jaxval.coalitions import masks
 from jaxval.execution.precision import float64
 from jaxval.kernels import readouts, tangent
 from jaxval.kernels.approximations import blocks
-from jaxval.kernels.approximations.error import approximation_error
+from jaxval.kernels.approximations.error import deviation
 
 N, ZETA = 13, 0.1
 OWNER = np.array([0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 0, 2, 2])
@@ -64,7 +64,7 @@ def test_forms_follow_the_definition(key, problem):
 def test_one_block_is_the_whole_matrix(problem):
     theta, y = problem
     whole = blocks.from_dense(theta, blocks.contiguous(N, 1))
-    error = approximation_error(blocks.dense(whole), theta, y, ZETA)
+    error = deviation(blocks.dense(whole), theta, y, ZETA)
     np.testing.assert_allclose(error, 0.0, atol=1e-12)
 
 
@@ -117,12 +117,17 @@ def test_blocks_of_a_network_ask_for_those_blocks_alone(key):
     def gram(rows):
         asked.append(len(rows))
         return tangent.gram(
-            lambda w, x: jnp.tanh(x @ w), params, x[rows], readout=readouts.only
+            lambda w, x: jnp.tanh(x @ w),
+            params,
+            x[rows],
+            readout=readouts.single_output,
         )
 
     parts = blocks.block_diagonal_gram(gram, blocks.contiguous(10, 3))
     assert sorted(asked) == [3, 3, 4]
-    whole = tangent.gram(lambda w, x: jnp.tanh(x @ w), params, x, readout=readouts.only)
+    whole = tangent.gram(
+        lambda w, x: jnp.tanh(x @ w), params, x, readout=readouts.single_output
+    )
     np.testing.assert_allclose(
         blocks.dense(parts)[:3, :3], whole[:3, :3], rtol=1e-5, atol=1e-6
     )

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from jaxval.coalitions import masks
+from jaxval.execution.options import Execution
 from jaxval.kernels import gradient_engine, readouts
 from jaxval.kernels.approximations import projection
-from jaxval.kernels.approximations.error import approximation_error
+from jaxval.kernels.approximations.error import deviation
+from jaxval.types import Points
 
 SKETCHES = [projection.folded, projection.rademacher]
 OWNER = np.array([0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1, 2])
@@ -64,15 +66,17 @@ def test_chunks_of_signs_cover_every_coordinate(key, monkeypatch):
 
 
 @pytest.mark.parametrize("sketch", SKETCHES)
-@pytest.mark.parametrize("readout", [readouts.own_logit, readouts.trace(3)])
+@pytest.mark.parametrize("readout", [readouts.true_class_logit, readouts.trace(3)])
 def test_features_tend_to_the_tangent_kernel(key, problem, sketch, readout):
     params, x, y = problem
-    exact = gradient_engine.gram(network, params, x, y, readout=readout)
+    exact = gradient_engine.gram(network, params, Points(x, y), readout=readout)
     ask = {"readout": readout, "sketch": sketch}
     errors = [
-        approximation_error(
+        deviation(
             projection.gram(
-                projection.features(key, network, params, x, y, num_features=k, **ask)
+                projection.features(
+                    key, network, params, Points(x, y), num_features=k, **ask
+                )
             ),
             exact,
             np.ones(12),
@@ -86,13 +90,12 @@ def test_features_tend_to_the_tangent_kernel(key, problem, sketch, readout):
 def test_batches_and_later_samples_share_the_map(key, problem):
     params, x, y = problem
     features = lambda x, y, **kw: projection.features(
-        key, network, params, x, y, num_features=8, **kw
+        key, network, params, Points(x, y), num_features=8, **kw
     )
     whole = features(x, y)
     seen = []
-    blocked = features(
-        x, y, block_size=5, progress=lambda done, total: seen.append((done, total))
-    )
+    tell = lambda done, total: seen.append((done, total))
+    blocked = features(x, y, execution=Execution(batch_size=5, progress=tell))
     np.testing.assert_allclose(blocked, whole, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(features(x[7:], y[7:]), whole[7:], rtol=1e-4, atol=1e-5)
     assert seen[-1] == (12, 12)
@@ -100,7 +103,7 @@ def test_batches_and_later_samples_share_the_map(key, problem):
 
 def test_every_coalition_from_additive_statistics(key, problem):
     params, x, y = problem
-    z = projection.features(key, network, params, x, y, num_features=5)
+    z = projection.features(key, network, params, Points(x, y), num_features=5)
     residual = np.random.default_rng(0).normal(size=12)
     stats = projection.additive_statistics(z, residual, OWNER)
     theta = projection.gram(z)
@@ -115,9 +118,10 @@ def test_every_coalition_from_additive_statistics(key, problem):
 def test_bad_requests_are_refused(key, problem):
     params, x, y = problem
     with pytest.raises(ValueError, match="num_features"):
-        projection.features(key, network, params, x, y, num_features=0)
+        projection.features(key, network, params, Points(x, y), num_features=0)
+    empty = Points(x[:0], y[:0])
     with pytest.raises(ValueError, match="empty"):
-        projection.features(key, network, params, x[:0], y[:0], num_features=2)
+        projection.features(key, network, params, empty, num_features=2)
     stats = projection.additive_statistics(np.eye(2), np.ones(2), np.array([0, 1]))
     with pytest.raises(ValueError, match="zeta"):
         projection.quadratic_form(stats, 0.0)

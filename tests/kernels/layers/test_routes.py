@@ -4,11 +4,9 @@ import numpy as np
 import pytest
 from jax import lax
 
-from jaxval.kernels.layers import routes as layer_routes
-from jaxval.kernels.layers.routes import Arithmetic
+from jaxval.execution.precision import EXACT
+from jaxval.kernels.layers import routes
 from jaxval.kernels.layers.weights import Sizes, Weight, Window, patches
-
-EXACT = Arithmetic()
 
 
 def compiled(route, *args, **options):
@@ -28,11 +26,23 @@ def weight(key, rows, window=None, shape=(4, 5)):
     return Weight((inputs,), (outputs,), (window,))
 
 
+def window(kernel, strides, padding, input_dilation, kernel_dilation):
+    """With two groups."""
+    return Window(
+        kernel=kernel,
+        strides=strides,
+        padding=padding,
+        input_dilation=input_dilation,
+        kernel_dilation=kernel_dilation,
+        groups=2,
+    )
+
+
 WINDOWS = {
-    "plain": Window((3, 2), (1, 1), ((0, 0), (0, 0)), (1, 1), (1, 1), 2),
-    "strided": Window((3, 3), (2, 1), ((1, 1), (0, 2)), (1, 1), (1, 1), 2),
-    "dilated": Window((2, 2), (1, 2), ((2, 1), (0, 0)), (1, 1), (2, 3), 2),
-    "transposed": Window((3, 2), (1, 1), ((1, 2), (1, -1)), (2, 3), (1, 1), 2),
+    "plain": window((3, 2), (1, 1), ((0, 0), (0, 0)), (1, 1), (1, 1)),
+    "strided": window((3, 3), (2, 1), ((1, 1), (0, 2)), (1, 1), (1, 1)),
+    "dilated": window((2, 2), (1, 2), ((2, 1), (0, 0)), (1, 1), (2, 3)),
+    "transposed": window((3, 2), (1, 1), ((1, 2), (1, -1)), (2, 3), (1, 1)),
 }
 
 
@@ -63,10 +73,10 @@ def test_all_routes_agree(name, key):
     window = None if name is None else WINDOWS[name]
     left_key, right_key = jax.random.split(key)
     left, right = weight(left_key, 3, window), weight(right_key, 4, window)
-    rows = [compiled(layer_routes.gradient_rows, w) for w in (left, right)]
+    rows = [compiled(routes.gradient_rows, w) for w in (left, right)]
     truth = np.asarray(rows[0], np.float64) @ np.asarray(rows[1], np.float64).T
-    pairs = compiled(layer_routes._pairs, left, right)
-    gradients = compiled(layer_routes._gradients, left, right)
+    pairs = compiled(routes._pairs, left, right)
+    gradients = compiled(routes._gradients, left, right)
     np.testing.assert_allclose(pairs, truth, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(gradients, truth, rtol=1e-4, atol=1e-4)
 
@@ -74,26 +84,22 @@ def test_all_routes_agree(name, key):
 @pytest.mark.parametrize("workspace", [1, 2**11, 2**14])
 def test_workspaces_change_nothing(workspace, key, monkeypatch):
     left = weight(key, 4, WINDOWS["strided"])
-    whole = [
-        compiled(f, left, left) for f in (layer_routes._pairs, layer_routes._gradients)
-    ]
+    whole = [compiled(f, left, left) for f in (routes._pairs, routes._gradients)]
     for name in ("_WORKSPACE", "_CACHE", "_PATCHES"):
-        monkeypatch.setattr(layer_routes, name, workspace)
-    parts = [
-        compiled(f, left, left) for f in (layer_routes._pairs, layer_routes._gradients)
-    ]
+        monkeypatch.setattr(routes, name, workspace)
+    parts = [compiled(f, left, left) for f in (routes._pairs, routes._gradients)]
     np.testing.assert_allclose(whole, parts, rtol=1e-5, atol=1e-4)
 
 
 def test_halves_are_the_whole(key):
     samples = weight(key, 8, WINDOWS["plain"])
-    whole = compiled(layer_routes._pairs, samples, samples)
-    halves = compiled(layer_routes._halved, samples, smallest=2)
+    whole = compiled(routes._pairs, samples, samples)
+    halves = compiled(routes._halved, samples, smallest=2)
     np.testing.assert_allclose(halves, whole, rtol=1e-5, atol=1e-4)
 
 
 def test_the_cheaper_route_is_chosen():
-    count = lambda sizes: layer_routes.operations(
+    count = lambda sizes: routes.operations(
         Sizes(*sizes), 64, 64, same=True, table=False
     )
     dense, late, early = (1, 1, 512, 512), (1, 16, 4608, 512), (1, 1024, 576, 64)

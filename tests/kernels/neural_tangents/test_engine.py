@@ -9,12 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxval.execution.options import Execution
 from jaxval.kernels import gradient_engine, readouts
 from jaxval.kernels.neural_tangents import _package, engine
 from jaxval.kernels.neural_tangents.engine import Implementation
+from jaxval.types import Points
 
 installed = importlib.util.find_spec("neural_tangents") is not None
 needs_it = pytest.mark.skipif(not installed, reason="neural-tangents isn't installed")
+
+FOURS = Execution(batch_size=4)
 
 
 def network(params, x):
@@ -31,7 +35,7 @@ def problem(key):
         "out": jax.random.normal(b, (8, 3)),
         "steps": jnp.array(3),
     }
-    return params, jax.random.normal(c, (7, 5)), jnp.arange(7) % 3
+    return params, Points(jax.random.normal(c, (7, 5)), jnp.arange(7) % 3)
 
 
 @needs_it
@@ -40,29 +44,29 @@ def problem(key):
     [Implementation.JACOBIAN_CONTRACTION, Implementation.NTK_VECTOR_PRODUCTS],
 )
 @pytest.mark.parametrize(
-    "readout", [readouts.own_logit, readouts.total, readouts.trace(3)]
+    "readout", [readouts.true_class_logit, readouts.sum_of_outputs, readouts.trace(3)]
 )
 def test_agrees_with_explicit_gradients(problem, implementation, readout):
-    params, x, y = problem
-    exact = gradient_engine.gram(network, params, x, y, readout=readout)
+    params, rows = problem
+    exact = gradient_engine.gram(network, params, rows, readout=readout)
     ask = {"readout": readout, "implementation": implementation}
-    found = engine.gram(network, params, x, y, block_size=4, **ask)
+    found = engine.gram(network, params, rows, execution=FOURS, **ask)
     np.testing.assert_allclose(found, exact, rtol=1e-5, atol=1e-4)
 
 
 @needs_it
 def test_rectangular(problem):
-    params, x, y = problem
-    exact = gradient_engine.gram(network, params, x, y)
-    found = engine.gram(network, params, x, y, x[:2], y[:2])
+    params, rows = problem
+    exact = gradient_engine.gram(network, params, rows)
+    found = engine.gram(network, params, rows, Points(rows.x[:2], rows.y[:2]))
     np.testing.assert_allclose(found, exact[:, :2], rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize("implementation", [0, 3, Implementation.AUTO])
 def test_what_cannot_run_is_refused(problem, implementation):
-    params, x, y = problem
+    params, rows = problem
     with pytest.raises(ValueError, match="JACOBIAN_CONTRACTION"):
-        engine.gram(network, params, x, y, implementation=implementation)
+        engine.gram(network, params, rows, implementation=implementation)
 
 
 def test_missing_extra_is_named(problem, monkeypatch):

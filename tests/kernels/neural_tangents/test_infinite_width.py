@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxval.execution.options import Execution
 from jaxval.kernels import readouts, tangent
 from jaxval.kernels.neural_tangents import infinite_width
 
@@ -47,7 +48,7 @@ def test_wide_networks_tend_to_the_closed_form(key, layers, bias_std):
             network,
             gaussian_params(jax.random.key(seed), widths),
             x,
-            readout=readouts.only,
+            readout=readouts.single_output,
         )
         draws = np.stack([draw(seed) for seed in range(6)])
         return draws.mean(0), draws.std(0, ddof=1) / math.sqrt(6)
@@ -72,7 +73,9 @@ def test_closed_form_is_that_of_neural_tangents(key, x64, bias_std):
 def test_closed_form_in_blocks_and_rectangles(key):
     x = jax.random.normal(key, (7, 2, 3))
     whole = infinite_width.relu_gram(x, hidden_layers=3)
-    blocked = infinite_width.relu_gram(x, hidden_layers=3, block_size=3)
+    blocked = infinite_width.relu_gram(
+        x, hidden_layers=3, execution=Execution(batch_size=3)
+    )
     part = infinite_width.relu_gram(x, x[:2], hidden_layers=3)
     np.testing.assert_allclose(blocked, whole, rtol=1e-6)
     np.testing.assert_allclose(part, whole[:, :2], rtol=1e-6)
@@ -96,8 +99,8 @@ def test_convolutional(key, pooling):
     x = jax.random.normal(key, (5, 8, 8, 1))
     kernel_fn = infinite_width.convolutional(pooling=pooling)
     whole = infinite_width.gram(kernel_fn, x)
-    blocked = infinite_width.gram(kernel_fn, x, memory=1)
-    part = infinite_width.gram(kernel_fn, x, x[:2], block_size=2)
+    blocked = infinite_width.gram(kernel_fn, x, execution=Execution(memory=1))
+    part = infinite_width.gram(kernel_fn, x, x[:2], execution=Execution(batch_size=2))
     np.testing.assert_allclose(blocked, whole, rtol=2e-3)
     np.testing.assert_allclose(part, whole[:, :2], rtol=2e-3)
     assert np.linalg.eigvalsh(whole)[0] > 0
