@@ -1,10 +1,10 @@
-r"""Cross-fitted regression adjustment: sample only what a fitted game leaves unexplained.
+r"""Cross-fitted regression adjustment: only what a fitted game leaves is sampled.
 
-$\phi(v) = \phi(g) + \phi(v - g)$ for any game $g$ whose semi-values are known. Here $g$ is a
-linear combination of basis games, fitted to all folds of the sampled coalitions but the
-one it corrects, so that the estimate stays unbiased whatever the fit; enumerated sizes
-are corrected exactly. The basis is the one whose out-of-fold remainder leaves the
-smallest estimated variance.
+$\phi(v) = \phi(g) + \phi(v - g)$ for any game $g$ whose semi-values are known. Here $g$
+is a linear combination of basis games, fitted to all folds of the sampled coalitions
+but the one it corrects, so that the estimate stays unbiased whatever the fit;
+enumerated sizes are corrected exactly. The basis is the one whose out-of-fold
+remainder leaves the smallest estimated variance.
 
 References:
   Witter, Liu and Musco, *Regression-adjusted Monte Carlo estimators for Shapley values
@@ -15,155 +15,26 @@ References:
 from __future__ import annotations
 
 import dataclasses
-from typing import Protocol
+from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Int
 
-from jaxval.semivalues.inclusion import combined_weights
-from jaxval.semivalues.methods import Estimated, estimated, remainder
+from jaxval.semivalues.bases import Basis
+from jaxval.semivalues.inclusion import Total, combined_weights, population
+from jaxval.semivalues.methods import (
+    Estimated,
+    Scores,
+    Shares,
+    estimated,
+    remainder,
+)
 from jaxval.semivalues.sampling_design import Samples
 from jaxval.types import Ends
 
-__all__ = ["Basis", "BySize", "CrossFitted", "Linear", "Quadratic"]
+__all__ = ["CrossFitted"]
 
-_DEGREES = 5
-"""Legendre polynomials of the share present, for many players."""
-
-_BORDER = 4
-"""Smallest and largest sizes with a term of their own, for many players."""
-
-_ONE_EACH = 32
-"""Players up to which every size has a term of its own."""
-
-
-class Basis(Protocol):
-    """Games to fit with, whose semi-values are known."""
-
-    @property
-    def num_terms(self) -> int:
-        """Number of games in the basis."""
-        ...
-
-    def features(self, masks: Bool[np.ndarray, "m n"]) -> Float[np.ndarray, "m terms"]:
-        """Score of each coalition under each game."""
-        ...
-
-    def values(self, shares: Float[np.ndarray, " n"]) -> Float[np.ndarray, "n terms"]:
-        """Semi-value of each player in each game."""
-        ...
-
-
-@dataclasses.dataclass(frozen=True)
-class Constant:
-    """No game at all: scores are counted from the mean of the endpoints."""
-
-    num_players: int
-
-    @property
-    def num_terms(self) -> int:
-        """None."""
-        return 0
-
-    def features(self, masks):
-        """No columns."""
-        return np.zeros((len(masks), 0))
-
-    def values(self, shares):
-        """No columns."""
-        return np.zeros((self.num_players, 0))
-
-
-@dataclasses.dataclass(frozen=True)
-class BySize:
-    """Games of the size alone: for games that saturate after a few players.
-
-    One term per size up to 32 players; beyond, one for each of the four smallest and
-    largest sizes and Legendre polynomials of the share present.
-    """
-
-    num_players: int
-
-    @property
-    def num_terms(self) -> int:
-        """Number of terms in the size."""
-        return self._by_size().shape[1]
-
-    def features(self, masks):
-        """Terms of each coalition's size."""
-        return self._by_size()[masks.sum(1)]
-
-    def values(self, shares):
-        """Every player's mean step in size."""
-        steps = np.diff(self._by_size(), axis=0)
-        return np.tile(shares @ steps, (self.num_players, 1))
-
-    def _by_size(self) -> Float[np.ndarray, "sizes terms"]:
-        n = self.num_players
-        each = np.eye(n + 1)[:, 1:n]
-        if n <= _ONE_EACH:
-            return each
-        border = np.r_[0:_BORDER, n - 1 - _BORDER : n - 1]
-        x, terms = np.arange(n + 1) * 2.0 / n - 1.0, []
-        before, this = np.ones(n + 1), x
-        for k in range(1, _DEGREES + 1):
-            terms.append(before)
-            before, this = this, ((2 * k + 1) * x * this - k * before) / (k + 1)
-        inner = (np.arange(n + 1) > _BORDER) & (np.arange(n + 1) < n - _BORDER)
-        return np.c_[each[:, border], np.stack(terms, 1) * inner[:, None]]
-
-
-@dataclasses.dataclass(frozen=True)
-class Linear:
-    """One term per player, and those of the size."""
-
-    num_players: int
-
-    @property
-    def num_terms(self) -> int:
-        """Players and size terms."""
-        return self.num_players + BySize(self.num_players).num_terms
-
-    def features(self, masks):
-        """Presence of each player less the share present, then the size terms."""
-        share = masks.sum(1) / self.num_players
-        by_size = BySize(self.num_players).features(masks)
-        return np.concatenate([masks - share[:, None], by_size], axis=1)
-
-    def values(self, shares):
-        """Each player's own term, less the mean of all."""
-        n = self.num_players
-        own = np.eye(n) - 1.0 / n
-        return np.concatenate([own, BySize(n).values(shares)], axis=1)
-
-
-@dataclasses.dataclass(frozen=True)
-class Quadratic:
-    """The linear terms, and one for each pair of players."""
-
-    num_players: int
-
-    @property
-    def num_terms(self) -> int:
-        """Linear terms and pairs."""
-        n = self.num_players
-        return Linear(n).num_terms + n * (n - 1) // 2
-
-    def features(self, masks):
-        """The linear features, then whether both players of each pair are present."""
-        first, second = np.triu_indices(self.num_players, 1)
-        both = (masks[:, first] & masks[:, second]) * 1.0
-        return np.concatenate([Linear(self.num_players).features(masks), both], axis=1)
-
-    def values(self, shares):
-        """A pair pays each of its two when the other is there already."""
-        n = self.num_players
-        first, second = np.triu_indices(n, 1)
-        there = shares @ np.arange(n) / (n - 1)
-        pairs = np.zeros((n, len(first)))
-        pairs[first, np.arange(len(first))] = there
-        pairs[second, np.arange(len(first))] = there
-        return np.concatenate([Linear(n).values(shares), pairs], axis=1)
+Folds = Int[np.ndarray, " m"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,7 +53,9 @@ class CrossFitted:
     num_folds: int = 10
     penalty: float = 0.1
 
-    def __call__(self, samples: Samples, scores, ends: Ends, shares) -> Estimated:
+    def __call__(
+        self, samples: Samples, scores: Scores, ends: Ends, shares: Shares
+    ) -> Estimated:
         """Values from samples and their scores."""
         weights = combined_weights(samples)
         middle = (ends.empty + ends.full) / 2
@@ -201,23 +74,95 @@ class CrossFitted:
         values = part.values + known
         return estimated(part, values, name)
 
-    def _adjust(self, basis, samples, weights, target, shares, folds):
+    def _adjust(
+        self,
+        basis: Basis,
+        samples: Samples,
+        weights: Scores,
+        target: Scores,
+        shares: Shares,
+        folds: Folds,
+    ) -> tuple[Total, Shares]:
         """The remainder under one basis, and the values of what was fitted."""
         n, k = samples.num_players, self.num_folds
         features = basis.features(samples.masks())  # (m, terms)
         theta = _fits(features, target, folds, k, self.penalty)  # (folds, terms)
         mean = theta.mean(0)
-        own = theta[np.minimum(folds, k - 1)]
-        predicted = np.einsum("ij,ij->i", features, own)
-        predicted = np.where(samples.is_enumerated, features @ mean, predicted)
-        part = remainder(samples, weights, target - predicted, shares)
+        left = target[:, None] - features @ theta.T  # (m, folds)
+        own = np.take_along_axis(left, np.minimum(folds, k - 1)[:, None], 1)[:, 0]
+        own = np.where(samples.is_enumerated, target - features @ mean, own)
+        part = remainder(samples, weights, own, shares)
+        moved = _seen_by_the_fit(samples, left, own, folds, k)
+        values = part.values + _by_fold(basis, samples, theta, folds, weights, shares)
+        if moved.any():
+            values += remainder(samples, weights, moved, shares).values
+        part = dataclasses.replace(part, values=values)
         both = np.stack([np.zeros(n, bool), np.ones(n, bool)])
         empty, full = basis.features(both) @ mean
         known = basis.values(shares) @ mean - shares[-1] * full + shares[0] * empty
         return part, known
 
 
-def _fits(features, target, folds, num_folds, penalty):
+def _seen_by_the_fit(
+    samples: Samples, left: Any, own: Scores, folds: Folds, num_folds: int
+) -> Scores:
+    r"""What makes cross-fitting unbiased where coalitions are drawn without return.
+
+    Given the other folds' $a_k$ units, those of fold $k$ are drawn from the $C - a_k$
+    that remain of a stratum; the mean remainder of all $C$ is that of the $a_k$, which
+    is known, and $C - a_k$ times the fold's mean. Averaged over the folds, coalition
+    $j$ of fold $k$ counts $(1 - a_k / C)$ times its own remainder, plus $m_l / C$ times
+    that under the fit of each other fold $l$.
+
+    Returns:
+      What to add to each own remainder.
+    """
+    moved = np.zeros(len(own))
+    for stratum in np.unique(samples.stratum[~samples.is_enumerated]):
+        rows = np.flatnonzero(samples.stratum == stratum)
+        there = population(samples, rows)
+        if np.isinf(there):
+            continue
+        _, first = np.unique(samples.unit[rows], return_index=True)
+        counts = np.bincount(folds[rows][first], minlength=num_folds)  # units per fold
+        other = (left[rows] * counts).sum(1) - counts[folds[rows]] * own[rows]
+        outside = len(first) - counts[folds[rows]]
+        moved[rows] = (other - outside * own[rows]) / there
+    return moved
+
+
+def _by_fold(
+    basis: Basis,
+    samples: Samples,
+    theta: Any,
+    folds: Folds,
+    weights: Scores,
+    shares: Shares,
+) -> Shares:
+    r"""Values of $\sum_k \lambda_{hk}\, g_{\theta_k}$ beyond those of the mean fit.
+
+    In stratum $h$ fold $k$ has a share $\lambda_{hk}$ of the units, not one in `folds`.
+    """
+    n, mean, values = samples.num_players, theta.mean(0), np.zeros(samples.num_players)
+    enumerated = np.unique(samples.sizes[samples.is_enumerated])
+    for stratum in np.unique(samples.stratum[~samples.is_enumerated]):
+        rows = np.flatnonzero(samples.stratum == stratum)
+        chance = np.bincount(folds[rows], minlength=len(theta)) / len(rows)
+        gap = chance @ theta - mean
+        # The round's share, from how its weights were combined with those of others.
+        share = float((weights[rows] / samples.weights[rows]).max())
+        for size in np.setdiff1d(np.unique(samples.sizes[rows]), enumerated):
+            with_player, whole = basis.moments(gap, int(size))
+            paid = shares[size - 1] * n / size * with_player
+            values += share * (
+                paid - shares[size] * n / (n - size) * (whole - with_player)
+            )
+    return values
+
+
+def _fits(
+    features: Any, target: Scores, folds: Folds, num_folds: int, penalty: float
+) -> Any:
     """Coefficients fitted to all folds but each; enumerated coalitions are in all."""
     gram = [features[folds == k].T @ features[folds == k] for k in range(num_folds)]
     moment = [features[folds == k].T @ target[folds == k] for k in range(num_folds)]

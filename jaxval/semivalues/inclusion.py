@@ -26,7 +26,15 @@ from scipy.special import gammaln
 
 from jaxval.semivalues.sampling_design import Samples
 
-__all__ = ["MAX_COVARIANCE", "Total", "combined_weights", "payments", "total"]
+__all__ = [
+    "MAX_COVARIANCE",
+    "Total",
+    "blocks",
+    "combined_weights",
+    "payments",
+    "population",
+    "total",
+]
 
 MAX_COVARIANCE = 256
 """Players up to which the covariance is kept."""
@@ -48,7 +56,7 @@ class Total:
     Attributes:
       values: The sum.
       variance: Variance of each entry; NaN where a stratum holds one unit only.
-      freedom: Degrees of freedom of each variance; infinite where it is 0.
+      freedom: Degrees of freedom of each variance; infinite where all was enumerated.
       covariance: Covariance of the entries; `None` above `MAX_COVARIANCE`.
       num_units: Units behind it.
     """
@@ -71,11 +79,10 @@ def combined_weights(samples: Samples) -> Float[np.ndarray, " m"]:
 
     Example:
       >>> import jax
-      >>> from jaxval.semivalues import sampling_design as design
-      >>> plan = design.plan_round(0, np.full(9, 1 / 9), 60, is_paired=True)
-      >>> samples = design.draw_round(
-      ...     jax.random.key(0), plan, design.empty_samples(10)
-      ... )
+      >>> from jaxval.semivalues.sampling_design import plan_round
+      >>> from jaxval.semivalues.sampling_draws import draw_round, empty_samples
+      >>> plan = plan_round(0, np.full(9, 1 / 9), 60, is_paired=True)
+      >>> samples = draw_round(jax.random.key(0), plan, empty_samples(10))
       >>> bool(np.allclose(combined_weights(samples), samples.weights))
       True
     """
@@ -112,6 +119,7 @@ def total(samples: Samples, vectors: Vectors) -> Total:
     """
     n = samples.num_players
     values, variance, squares = np.zeros(n), np.zeros(n), np.zeros(n)
+    num_sampled, num_strata = 0, 0
     covariance = np.zeros((n, n)) if n <= MAX_COVARIANCE else None
     num_units = 0
     for rows, left_out in _strata(samples):
@@ -121,6 +129,7 @@ def total(samples: Samples, vectors: Vectors) -> Total:
         if left_out == 0.0:
             continue
         m = len(units)
+        num_sampled, num_strata = num_sampled + m, num_strata + 1
         away = units - units.mean(0)
         scale = left_out * m / (m - 1) if m > 1 else np.nan
         part = scale * (away**2).sum(0)
@@ -129,7 +138,10 @@ def total(samples: Samples, vectors: Vectors) -> Total:
         if covariance is not None:
             covariance += scale * (away.T @ away)
     with np.errstate(divide="ignore", invalid="ignore"):
-        freedom = np.where(squares > 0, variance**2 / squares, np.inf)
+        # Units that all agree are no proof: only what is enumerated is exact.
+        agreeing = float(num_sampled - num_strata) if num_strata else np.inf
+        freedom = np.where(squares > 0, variance**2 / squares, agreeing)
+        freedom = np.where(np.isnan(variance), 0.0, freedom)
     return Total(
         values=values,
         variance=variance,
@@ -149,7 +161,9 @@ def blocks(samples: Samples, rows: Int[np.ndarray, " m"]) -> Iterator:
         yield some, masks.astype(bool)
 
 
-def _unit_sums(samples: Samples, rows, vectors: Vectors):
+def _unit_sums(
+    samples: Samples, rows: Int[np.ndarray, " m"], vectors: Vectors
+) -> Float[np.ndarray, "units n"]:
     """The vectors of a stratum's units: those of a unit's coalitions added up."""
     _, unit = np.unique(samples.unit[rows], return_inverse=True)
     out = np.zeros((int(unit.max(initial=-1)) + 1, samples.num_players))
@@ -175,19 +189,25 @@ def _strata(samples: Samples) -> Iterator[tuple[Int[np.ndarray, " m"], float]]:
         sizes = np.unique(samples.sizes[rows])
         # Sizes that another round enumerated weigh nothing in this one.
         if not np.isin(sizes, enumerated).all():
-            yield rows, _not_drawn(samples, rows, sizes)
+            drawn = len(np.unique(samples.unit[rows]))
+            yield rows, max(1.0 - drawn / population(samples, rows), 0.0)
 
 
-def _not_drawn(samples: Samples, rows, sizes) -> float:
-    n, drawn = samples.num_players, len(np.unique(samples.unit[rows]))
+def population(samples: Samples, rows: Int[np.ndarray, " m"]) -> float:
+    """Units that there are in a stratum of one size; infinite where they are too many.
+
+    Args:
+      samples: Coalitions.
+      rows: Rows of one stratum.
+    """
+    n, sizes = samples.num_players, np.unique(samples.sizes[rows])
     small = np.unique(np.minimum(sizes, n - sizes))
     k = int(small[0])
     log_count = gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
     if len(small) > 1 or log_count > 40:
-        return 1.0
-    halved = 2 * k == n and drawn < len(rows)
-    there = np.exp(log_count) / (2 if halved else 1)
-    return float(max(1.0 - drawn / there, 0.0))
+        return np.inf
+    halved = 2 * k == n and len(np.unique(samples.unit[rows])) < len(rows)
+    return float(np.round(np.exp(log_count)) / (2 if halved else 1))
 
 
 def _enumerated(samples: Samples) -> Int[np.ndarray, " sizes"]:

@@ -7,7 +7,8 @@ sampler drew serves every semi-value whose sizes it drew.
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -32,11 +33,15 @@ __all__ = [
 ]
 
 
+Scores = Float[np.ndarray, " m"]
+Shares = Float[np.ndarray, " n"]
+
+
 class Estimated(NamedTuple):
     """Values and what is known of their errors.
 
     Attributes:
-      estimate: Values, standard errors; counts are one more than the degrees of freedom.
+      estimate: Values, standard errors; counts are units, degrees those of the design.
       covariance: Of the values; `None` above 256 players.
       choice: Name of what the method chose, if it chose.
     """
@@ -50,7 +55,9 @@ class Estimated(NamedTuple):
 class HorvitzThompson:
     r"""The unbiased sum of scores less $c = (v(\emptyset) + v(N)) / 2$."""
 
-    def __call__(self, samples: Samples, scores, ends: Ends, shares) -> Estimated:
+    def __call__(
+        self, samples: Samples, scores: Scores, ends: Ends, shares: Shares
+    ) -> Estimated:
         """Values from samples and their scores."""
         middle = (ends.empty + ends.full) / 2
         weights = combined_weights(samples)
@@ -74,7 +81,9 @@ class SampleReuse:
       Wang and Jia, *Data Banzhaf*, AISTATS 2023, section 5.
     """
 
-    def __call__(self, samples: Samples, scores, ends: Ends, shares) -> Estimated:
+    def __call__(
+        self, samples: Samples, scores: Scores, ends: Ends, shares: Shares
+    ) -> Estimated:
         """Values from samples and their scores."""
         weights = combined_weights(samples)
         a, b = (weights * each for each in payments(samples, shares))
@@ -88,7 +97,7 @@ class SampleReuse:
         mean_in = _over(sums[1] + shares[-1] * ends.full, mass_in)
         mean_out = _over(sums[3] + shares[0] * ends.empty, mass_out)
 
-        def vectors(rows, masks):
+        def vectors(rows: Any, masks: Any) -> Any:
             score = scores[rows][:, None]
             inside = masks * (a[rows][:, None] * (score - mean_in) / mass_in)
             outside = ~masks * (b[rows][:, None] * (score - mean_out) / mass_out)
@@ -103,15 +112,17 @@ class StratifiedByPlayer:
 
     $$\hat\phi_i = \sum_k p_{k-1} \bar v^{+}_{ik} - p_k \bar v^{-}_{ik}$$
 
-    with $\bar v^{\pm}_{ik}$ the mean score of the sampled coalitions of size $k$ with, or
-    without, player $i$; where there is none, the mean of all of that size.
+    with $\bar v^{\pm}_{ik}$ the mean score of the sampled coalitions of size $k$ with,
+    or without, player $i$; where there is none, the mean of all of that size.
 
     References:
       Kolpaczki, Bengs, Muschalik and Hüllermeier, *Approximating the Shapley value
       without marginal contributions*, AAAI 2024 (Stratified SVARM).
     """
 
-    def __call__(self, samples: Samples, scores, ends: Ends, shares) -> Estimated:
+    def __call__(
+        self, samples: Samples, scores: Scores, ends: Ends, shares: Shares
+    ) -> Estimated:
         """Values from samples and their scores."""
         weights, n = combined_weights(samples), samples.num_players
         order = np.argsort(samples.sizes, kind="stable")
@@ -132,7 +143,7 @@ class StratifiedByPlayer:
             means[k] = pair
             values += shares[k - 1] * pair[0][0] - shares[k] * pair[1][0]
 
-        def vectors(rows, masks):
+        def vectors(rows: Any, masks: Any) -> Any:
             out = np.zeros(masks.shape)
             for k in np.unique(samples.sizes[rows]):
                 at = samples.sizes[rows] == k
@@ -159,7 +170,9 @@ class KernelShap:
       Covert and Lee, *Improving KernelSHAP*, AISTATS 2021.
     """
 
-    def __call__(self, samples: Samples, scores, ends: Ends, shares) -> Estimated:
+    def __call__(
+        self, samples: Samples, scores: Scores, ends: Ends, shares: Shares
+    ) -> Estimated:
         """Shapley values from samples and their scores."""
         n, size = samples.num_players, samples.sizes
         weights = combined_weights(samples) / (size * (n - size))
@@ -171,7 +184,7 @@ class KernelShap:
         inverse = np.linalg.inv(gram + np.ones((n, n)) * (np.trace(gram) / n**2))
         beta = inverse @ moment
 
-        def vectors(rows, masks):
+        def vectors(rows: Any, masks: Any) -> Any:
             z = row(rows, masks)
             left = weights[rows] * (target[rows] - z @ beta)
             return (z * left[:, None]) @ inverse
@@ -193,7 +206,9 @@ class KernelBanzhaf:
 
     probability: float = 0.5
 
-    def __call__(self, samples: Samples, scores, ends: Ends, shares) -> Estimated:
+    def __call__(
+        self, samples: Samples, scores: Scores, ends: Ends, shares: Shares
+    ) -> Estimated:
         """(Weighted) Banzhaf values from samples and their scores."""
         n, p = samples.num_players, self.probability
         size = np.arange(n + 1)
@@ -211,7 +226,7 @@ class KernelBanzhaf:
         inverse = np.linalg.inv(gram)
         beta = inverse @ moment
 
-        def vectors(rows, masks):
+        def vectors(rows: Any, masks: Any) -> Any:
             z = row(rows, masks)
             left = weights[rows] * (target[rows] - z @ beta)
             return (z * left[:, None]) @ inverse[:, :n]
@@ -219,7 +234,7 @@ class KernelBanzhaf:
         return estimated(total(samples, vectors), beta[:n])
 
 
-def remainder(samples: Samples, weights, left, shares) -> Total:
+def remainder(samples: Samples, weights: Scores, left: Scores, shares: Shares) -> Total:
     r"""$\sum_j \omega_j x_j (a_j \mathbb 1[i \in S_j] - b_j \mathbb 1[i \notin S_j])$.
 
     Args:
@@ -235,15 +250,20 @@ def remainder(samples: Samples, weights, left, shares) -> Total:
     )
 
 
-def estimated(part: Total, values, choice: str = "") -> Estimated:
+def estimated(part: Total, values: Shares, choice: str = "") -> Estimated:
     """Values with the errors of a total."""
-    freedom = np.minimum(np.nan_to_num(part.freedom, nan=0.0), 2**31)
-    counts = np.round(freedom).astype(np.int64) + 1
-    estimate = ValueEstimate(values, np.sqrt(part.variance), counts)
+    counts = np.full(len(values), part.num_units)
+    estimate = ValueEstimate(values, np.sqrt(part.variance), counts, part.freedom)
     return Estimated(estimate, part.covariance, choice)
 
 
-def _normal_equations(samples, weights, row, target, columns=None):
+def _normal_equations(
+    samples: Samples,
+    weights: Scores,
+    row: Callable[[Any, Any], Any],
+    target: Scores,
+    columns: int | None = None,
+) -> tuple[Any, Any]:
     columns = samples.num_players if columns is None else columns
     gram, moment = np.zeros((columns, columns)), np.zeros(columns)
     for rows, masks in blocks(samples, np.arange(len(samples))):
@@ -254,5 +274,5 @@ def _normal_equations(samples, weights, row, target, columns=None):
     return gram, moment
 
 
-def _over(a, b):
+def _over(a: Any, b: Any) -> Any:
     return np.where(b > 0, a / np.where(b > 0, b, 1.0), 0.0)

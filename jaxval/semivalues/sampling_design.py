@@ -1,48 +1,37 @@
 r"""One sampler for all estimators that score coalitions instead of orders.
 
-A semi-value needs, for every size $k$, the mean score of the coalitions of size $k$ with
-each player and of those without it. Data-valuation games jump at the first few sizes and
-are flat after, so the sizes with few coalitions (the *border*: singletons, pairs, and
-their complements) are enumerated as soon as their share of the evaluations pays for
-that, and the others are stratified by size, drawn without replacement and, where the
-weights are symmetric, in complementary pairs.
+A semi-value needs, for every size $k$, the mean score of the coalitions of size $k$
+with each player and of those without it. Data-valuation games jump at the first few
+sizes and are flat after, so the sizes with few coalitions (the *border*: singletons,
+pairs, and their complements) are enumerated as soon as their share of the evaluations
+pays for that, and the others are stratified by size, drawn without replacement and,
+where the weights are symmetric, in complementary pairs.
 
-A run need not know its end. It is a sequence of *rounds* of doubling size, each a complete
-stratified design by itself; a budget fixes the last. What is drawn depends on
+A run need not know its end. It is a sequence of *rounds* of doubling size, each a
+complete stratified design by itself; a budget fixes the last. What is drawn depends on
 (key, round, stratum) alone, so that resuming and sharding change no bit.
 
 Each coalition carries an inclusion weight: with $\omega_j$ of round $r$,
-$\sum_{j : |S_j| = k} \omega_j f(S_j)$ has the mean of $f$ over all coalitions of size $k$
-for its expectation, whatever the semi-value; one set of samples serves all of them.
+$\sum_{j : |S_j| = k} \omega_j f(S_j)$ has the mean of $f$ over all coalitions of size
+$k$ for its expectation, whatever the semi-value; one set of samples serves all of them.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 from collections.abc import Sequence
 
-import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int
-
-from jaxval._checks import check
-from jaxval.types import PRNGKey
 
 __all__ = [
     "Round",
     "Samples",
     "Stratum",
-    "draw_round",
-    "empty_samples",
     "plan_round",
-    "round_sizes",
     "size_law",
 ]
-
-_FEW = 20_000
-"""Coalitions of one size that may be listed, to draw from them without replacement."""
 
 _LEAST = 2
 """Units in a stratum, at least: one alone has no spread."""
@@ -90,12 +79,12 @@ class Round:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Samples:
-    """Coalitions that were drawn, and what each stands for.
+    r"""Coalitions that were drawn, and what each stands for.
 
     Attributes:
       members: Masks, packed eight players to a byte: `(m, ceil(n / 8))`.
       sizes: Players in each coalition.
-      weights: Inclusion weights $\\omega$ within the coalition's round.
+      weights: Inclusion weights $\omega$ within the coalition's round.
       unit: Number of the unit (coalition or complementary pair) of each.
       stratum: Number of the stratum of each, over all rounds.
       round: Round of each.
@@ -115,6 +104,15 @@ class Samples:
     def __len__(self) -> int:
         """Coalitions in all."""
         return len(self.sizes)
+
+    def first(self, count: int) -> Samples:
+        """The first `count` coalitions."""
+        cut = {
+            field.name: getattr(self, field.name)[:count]
+            for field in dataclasses.fields(self)
+            if field.name != "num_players"
+        }
+        return dataclasses.replace(self, **cut)
 
     def masks(self, start: int = 0, stop: int | None = None) -> Bool[np.ndarray, "m n"]:
         """Masks of the coalitions from `start` to `stop`."""
@@ -142,23 +140,6 @@ def size_law(
     q = np.sqrt(shares[:-1] ** 2 * n / s + shares[1:] ** 2 * n / (n - s))
     q = (q + q[::-1]) / 2 if is_mirrored else q
     return q / q.sum()
-
-
-def round_sizes(first: int, budget: int | None = None) -> list[int] | itertools.count:
-    """Evaluations of each round: `first`, twice that, ...; a budget is one round.
-
-    Args:
-      first: Evaluations of the first round.
-      budget: Evaluations in all, where they are known beforehand.
-
-    Example:
-      >>> round_sizes(64, 1000)
-      [1000]
-    """
-    check(first >= 1, f"first must be at least 1; got {first}.")
-    if budget is not None:
-        return [budget]
-    return itertools.count()  # type: ignore[return-value]
 
 
 def plan_round(
@@ -192,14 +173,19 @@ def plan_round(
     """
     n = len(law) + 1
     done = set(enumerated)
-    units = {s: law[s - 1] for s in range(1, n) if s not in done and law[s - 1] > 0}
+    units = {
+        s: float(law[s - 1]) for s in range(1, n) if s not in done and law[s - 1] > 0
+    }
     if is_paired:
         units = {s: q * (2 if 2 * s < n else 1) for s, q in units.items() if 2 * s <= n}
-    cost = {s: 2 if is_paired else 1 for s in units}
     left, strata = budget, []
     while units:
         total = sum(units.values())
-        border = [s for s, q in units.items() if left * q / total >= _coalitions(n, s, is_paired)]
+        border = [
+            s
+            for s, q in units.items()
+            if float(left * q / total) >= _coalitions(n, s, is_paired)
+        ]
         if not border:
             break
         for s in border:
@@ -207,7 +193,7 @@ def plan_round(
             strata.append(_stratum((s,), (1.0,), math.comb(n, s), True, is_paired))
             left -= every
             del units[s]
-    strata += _sampled(units, cost, left, is_paired)
+    strata += _sampled(units, left, is_paired)
     return Round(number=number, strata=tuple(strata), num_players=n)
 
 
@@ -217,7 +203,13 @@ def _coalitions(n: int, size: int, is_paired: bool) -> int:
     return math.comb(n, size) * (2 if both else 1)
 
 
-def _stratum(sizes, chances, count, is_enumerated, is_paired) -> Stratum:
+def _stratum(
+    sizes: Sequence[int],
+    chances: Sequence[float] | Float[np.ndarray, " sizes"],
+    count: int,
+    is_enumerated: bool,
+    is_paired: bool,
+) -> Stratum:
     return Stratum(
         sizes=tuple(sizes),
         chances=tuple(float(c) for c in chances),
@@ -227,7 +219,7 @@ def _stratum(sizes, chances, count, is_enumerated, is_paired) -> Stratum:
     )
 
 
-def _sampled(units, cost, left, is_paired) -> list[Stratum]:
+def _sampled(units: dict[int, float], left: int, is_paired: bool) -> list[Stratum]:
     """Neighbouring sizes gathered until they are worth two units, then rounded."""
     if not units:
         return []
@@ -242,19 +234,24 @@ def _sampled(units, cost, left, is_paired) -> list[Stratum]:
         bins[-1].append(s)
         expected[-1] += left / each * q / total
     if len(bins) > 1 and expected[-1] < _LEAST:
-        bins[-2] += bins.pop()
-        expected[-2] += expected.pop()
+        small, rest = bins.pop(), expected.pop()
+        bins[-1] += small
+        expected[-1] += rest
     counts = _rounded(np.asarray(expected), left // each)
     out = []
     for sizes, count in zip(bins, counts, strict=True):
         if count < 1:
             continue
         chances = np.asarray([units[s] for s in sizes])
-        out.append(_stratum(sizes, chances / chances.sum(), int(count), False, is_paired))
+        out.append(
+            _stratum(sizes, chances / chances.sum(), int(count), False, is_paired)
+        )
     return out
 
 
-def _rounded(expected, total: int):
+def _rounded(
+    expected: Float[np.ndarray, " strata"], total: int
+) -> Int[np.ndarray, " strata"]:
     """Whole numbers near the expected ones that sum to at most `total`."""
     counts = np.floor(expected).astype(int)
     spare = max(total - counts.sum(), 0)
@@ -266,139 +263,3 @@ def _rounded(expected, total: int):
 def _evaluations(stratum: Stratum, n: int) -> int:
     middle = stratum.is_enumerated and 2 * stratum.sizes[0] == n
     return stratum.count * (2 if stratum.is_paired and not middle else 1)
-
-
-def empty_samples(num_players: int) -> Samples:
-    """No coalitions yet.
-
-    Args:
-      num_players: $n$.
-
-    Example:
-      >>> len(empty_samples(10))
-      0
-    """
-    whole = np.zeros(0, np.int64)
-    return Samples(
-        members=np.zeros((0, (num_players + 7) // 8), np.uint8),
-        sizes=whole,
-        weights=np.zeros(0),
-        unit=whole,
-        stratum=whole,
-        round=whole,
-        is_enumerated=np.zeros(0, bool),
-        num_players=num_players,
-    )
-
-
-def draw_round(key: PRNGKey, plan: Round, before: Samples) -> Samples:
-    """The coalitions of a round, below those drawn before.
-
-    Args:
-      key: PRNG key of the whole run.
-      plan: Round to draw.
-      before: Samples of the earlier rounds.
-
-    Returns:
-      All samples; those of `before` come first.
-
-    Example:
-      >>> plan = plan_round(0, np.full(9, 1 / 9), 60, is_paired=True)
-      >>> samples = draw_round(jax.random.key(0), plan, empty_samples(10))
-      >>> float(samples.weights[samples.sizes == 1].sum().round(12))
-      1.0
-    """
-    words = np.asarray(jax.random.key_data(key)).ravel().tolist()
-    n, parts = plan.num_players, []
-    unit = int(before.unit.max(initial=-1)) + 1
-    number = int(before.stratum.max(initial=-1)) + 1
-    for place, stratum in enumerate(plan.strata):
-        rng = np.random.default_rng([*words, plan.number, place])
-        masks, weights, units = _draw_stratum(rng, stratum, n)
-        count = len(masks)
-        parts.append(
-            (
-                np.packbits(masks, axis=1),
-                masks.sum(1),
-                weights,
-                units + unit,
-                np.full(count, number + place),
-                np.full(count, plan.number),
-                np.full(count, stratum.is_enumerated),
-            )
-        )
-        unit += int(units.max(initial=-1)) + 1
-    names = ("members", "sizes", "weights", "unit", "stratum", "round", "is_enumerated")
-    columns = {
-        name: np.concatenate([getattr(before, name), *(part[i] for part in parts)])
-        for i, name in enumerate(names)
-    }
-    return Samples(num_players=n, **columns)
-
-
-def _draw_stratum(rng, stratum: Stratum, n: int):
-    """Masks (m, n), inclusion weights (m,) and units (m,) of one stratum."""
-    if stratum.is_enumerated:
-        masks = _all_of_size(n, stratum.sizes[0])
-        weights = np.full(len(masks), 1.0 / len(masks))
-        units = np.arange(len(masks))
-        if stratum.is_paired and 2 * stratum.sizes[0] != n:
-            masks = np.concatenate([masks, ~masks])
-            weights, units = np.tile(weights, 2), np.tile(units, 2)
-        return masks, weights, units
-    sizes, size_weights = _draw_sizes(rng, stratum)
-    masks = _distinct(rng, sizes, n)
-    units = np.arange(len(masks))
-    if stratum.is_paired:
-        # A coalition of half the players and its complement are both of that size.
-        share = np.where(2 * sizes == n, 0.5, 1.0)
-        masks = np.concatenate([masks, ~masks])
-        size_weights, units = np.tile(size_weights * share, 2), np.tile(units, 2)
-    return masks, size_weights, units
-
-
-def _draw_sizes(rng, stratum: Stratum):
-    r"""Sizes of the units, systematically, and $1 / (\text{expected count})$."""
-    ticks = (np.arange(stratum.count) + rng.random()) / stratum.count
-    chances = np.asarray(stratum.chances)
-    place = np.searchsorted(np.cumsum(chances)[:-1], ticks, side="right")
-    return np.asarray(stratum.sizes)[place], 1.0 / (stratum.count * chances[place])
-
-
-def _distinct(rng, sizes, n: int) -> Bool[np.ndarray, "m n"]:
-    """Uniform coalitions of the given sizes, without repetition within a size."""
-    masks = np.zeros((len(sizes), n), bool)
-    for size in np.unique(sizes):
-        rows = np.flatnonzero(sizes == size)
-        if math.comb(n, int(size)) <= _FEW:
-            every = _all_of_size(n, int(size))
-            # More draws than coalitions: whole passes, and a rest without repetition.
-            passes, rest = divmod(len(rows), len(every))
-            chosen = [np.tile(np.arange(len(every)), passes)]
-            chosen.append(rng.choice(len(every), rest, replace=False))
-            masks[rows] = every[rng.permutation(np.concatenate(chosen))]
-        else:
-            masks[rows] = _uniform(rng, len(rows), int(size), n)
-    return masks
-
-
-def _uniform(rng, count: int, size: int, n: int) -> Bool[np.ndarray, "m n"]:
-    """Uniform coalitions of one size; repetitions are drawn again."""
-    masks = np.zeros((0, n), bool)
-    while len(masks) < count:
-        keys = rng.random((count - len(masks), n))
-        few = np.argpartition(keys, size - 1, axis=1)[:, :size]
-        fresh = np.zeros(keys.shape, bool)
-        np.put_along_axis(fresh, few, True, axis=1)
-        masks = np.concatenate([masks, fresh])
-        _, first = np.unique(np.packbits(masks, axis=1), axis=0, return_index=True)
-        masks = masks[np.sort(first)]
-    return masks
-
-
-def _all_of_size(n: int, size: int) -> Bool[np.ndarray, "coalitions n"]:
-    small = min(size, n - size)
-    index = np.asarray(list(itertools.combinations(range(n), small)), np.intp)
-    masks = np.zeros((len(index), n), bool)
-    np.put_along_axis(masks, index.reshape(len(index), small), True, axis=1)
-    return masks if small == size else ~masks
