@@ -167,9 +167,9 @@ def plan_round(
       The round; it may hold no stratum where nothing is left to draw.
 
     Example:
-      >>> plan = plan_round(0, np.full(9, 1 / 9), 60, is_paired=True)
+      >>> plan = plan_round(0, np.full(9, 1 / 9), 100, is_paired=True)
       >>> [s.sizes for s in plan.strata if s.is_enumerated], plan.num_evaluations
-      ([(1,)], 60)
+      ([(1,)], 100)
     """
     n = len(law) + 1
     done = set(enumerated)
