@@ -105,8 +105,8 @@ class Game:
       on_host: Whether `score` takes and returns NumPy and can't be traced by JAX.
       rows: Scores of single validation rows, where the score is made of them.
       fingerprint: Hash of the data behind a game that carries no arrays (a closure, a
-        game on the host), for the identity of a checkpoint. It is not part of the
-        pytree: games that differ in it alone share their programs.
+        game on the host), for the identity of a checkpoint; no part of the pytree, so
+        that games which differ in it alone share their programs.
 
     Example:
       >>> majority = Game(3, lambda mask: (mask.sum() >= 2) * 1.0)
