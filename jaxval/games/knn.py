@@ -23,6 +23,7 @@ from jaxtyping import Array, Bool, Float, Int, Num
 
 from jaxval import _checks
 from jaxval._checks import check, positive
+from jaxval._targets import labels, numbers, owners, real_targets
 from jaxval.coalitions.game import Game, Rows
 from jaxval.execution.memory import rows_that_fit
 from jaxval.execution.precision import double, float64, in_double
@@ -85,10 +86,10 @@ def pairwise_distances(
 
 
 def knn(
-    distances: Float[AnyArray, "v n"],
-    y: Num[AnyArray, " n"],
-    y_valid: Num[AnyArray, " v"],
-    owner: Int[AnyArray, " n"] | None = None,
+    distances: Any,
+    y: Any,
+    y_valid: Any,
+    owner: Any = None,
     *,
     k: int,
     kind: Kind = "classification",
@@ -109,7 +110,7 @@ def knn(
     Args:
       distances: Distances of validation rows (rows) to training rows (columns); ties go
         to the earlier column.
-      y: Classes or real numbers of the training rows.
+      y: Classes (whole numbers, one-hot or text) or real numbers of the training rows.
       y_valid: Classes or real numbers of the validation rows.
       owner: Owner of each training row; each row is a player when left out.
       k: Neighbours that vote.
@@ -131,15 +132,15 @@ def knn(
       Jia et al., VLDB 2019 (classification and regression); Wang and Jia, 2023 (soft).
     """
     k = _check_settings(k, kind)
-    owner = np.arange(len(y)) if owner is None else np.asarray(owner)
+    owner = np.arange(len(y)) if owner is None else owners("owner", owner)
     neighbours = _sorted(distances, y, y_valid, owner, kind == "regression")
     return _game(owner, _RowScores(k, kind), neighbours)
 
 
 def knn_shapley(
-    distances: Float[AnyArray, "v n"],
-    y: Num[AnyArray, " n"],
-    y_valid: Num[AnyArray, " v"],
+    distances: Any,
+    y: Any,
+    y_valid: Any,
     *,
     k: int,
     kind: Kind = "classification",
@@ -157,7 +158,7 @@ def knn_shapley(
     Args:
       distances: Distances of validation rows (rows) to training rows (columns); ties go
         to the earlier column.
-      y: Classes or real numbers of the training rows.
+      y: Classes (whole numbers, one-hot or text) or real numbers of the training rows.
       y_valid: Classes or real numbers of the validation rows.
       k: Neighbours that vote.
       kind: Utility; see `knn`.
@@ -189,41 +190,34 @@ def _check_settings(k, kind):
     return _checks.whole_number("k", k)
 
 
-def _targets(name, values, regression):
-    values = np.asarray(values)
+def _targets(y, y_valid, regression):
+    """What votes are counted or averaged by, one number per row."""
+    # Before anything else: there is nothing to read in them.
+    check(np.shape(y)[:1] != (0,), "y is empty: there are no training rows to value.")
     check(
-        values.ndim == 1,
-        f"{name} must hold one target per row; got shape {values.shape}. Give class "
-        "numbers or real numbers as a vector.",
+        np.shape(y_valid)[:1] != (0,),
+        "y_valid is empty: there is no validation row to score by.",
     )
+    if not regression:
+        return labels(y=y, y_valid=y_valid)
+    y, y_valid = real_targets(y=y, y_valid=y_valid)
     check(
-        not regression or np.issubdtype(values.dtype, np.number),
-        f"{name} must be real numbers for regression; got {values.dtype}.",
+        y.shape[1] == 1,
+        f"y must hold one real number per row; got {y.shape[1]}. Value one output "
+        "after the other.",
     )
-    _checks.finite(name, values)
-    return values
+    return y[:, 0], y_valid[:, 0]
 
 
 def _sorted(distances, y, y_valid, owner, regression, radius=np.inf):
-    distances = np.asarray(distances, np.float64)
-    y, y_valid = (
-        _targets(name, values, regression)
-        for name, values in (("y", y), ("y_valid", y_valid))
-    )
+    y, y_valid = _targets(y, y_valid, regression)
+    distances = numbers("distances", distances)
     _checks.same_length(y=y, owner=owner)
-    check(len(y) > 0, "y is empty: there are no training rows to value.")
-    check(len(y_valid) > 0, "y_valid is empty: there is no validation row to score by.")
-    check(
-        (y.dtype.kind in "US") == (y_valid.dtype.kind in "US"),
-        f"y and y_valid must hold the same kind of classes; got {y.dtype} and "
-        f"{y_valid.dtype}, which never match.",
-    )
     check(
         distances.shape == (len(y_valid), len(y)),
         f"distances must be (validation rows, training rows) = "
         f"{(len(y_valid), len(y))}; got {distances.shape}.",
     )
-    _checks.finite("distances", distances)
     order = np.argsort(distances, axis=1, kind="stable")  # (v, n), nearest first
     targets = y[order]
     gains = targets if regression else targets == y_valid[:, None]
@@ -294,10 +288,10 @@ def _mean_by_point(each, owner, n):
 
 
 def threshold_knn(
-    distances: Float[AnyArray, "v n"],
-    y: Num[AnyArray, " n"],
-    y_valid: Num[AnyArray, " v"],
-    owner: Int[AnyArray, " n"] | None = None,
+    distances: Any,
+    y: Any,
+    y_valid: Any,
+    owner: Any = None,
     *,
     radius: float,
     empty_score: float = 0.0,
@@ -333,7 +327,7 @@ def threshold_knn(
       Wang, Zhu and Jia, *Threshold KNN-Shapley*, NeurIPS 2023.
     """
     positive("radius", radius)
-    owner = np.arange(len(y)) if owner is None else np.asarray(owner)
+    owner = np.arange(len(y)) if owner is None else owners("owner", owner)
     neighbours = _sorted(distances, y, y_valid, owner, False, radius)
     return _game(owner, _threshold_scores, (neighbours, float64(empty_score)))
 
@@ -348,9 +342,9 @@ def _threshold_scores(carried, mask):
 
 
 def threshold_knn_shapley(
-    distances: Float[AnyArray, "v n"],
-    y: Num[AnyArray, " n"],
-    y_valid: Num[AnyArray, " v"],
+    distances: Any,
+    y: Any,
+    y_valid: Any,
     *,
     radius: float,
     empty_score: float = 0.0,
