@@ -24,6 +24,7 @@ from jaxval._checks import check
 from jaxval.coalitions import masks as _masks
 from jaxval.coalitions.game import Game, LeaveOneOut
 from jaxval.execution.options import Progress
+from jaxval.execution.parallel import require_one_process
 from jaxval.execution.precision import double, in_double
 from jaxval.types import AnyArray, Ends, Order
 
@@ -46,6 +47,8 @@ _BLOCK_DEVICE = 256
 
 _BUFFER = 2**22
 """Entries of the buffer of masks that one call of the program gets."""
+
+_ASKING = "asking a game for its scores (semivalues.run, exact values)"
 
 Masks = Bool[AnyArray, "m n"]
 
@@ -73,6 +76,7 @@ def scores(
       >>> scores(majority, masks).tolist()
       [1.0, 0.0]
     """
+    require_one_process(_ASKING)
     check(
         np.ndim(masks) == 2 and np.shape(masks)[1] == game.num_players,
         f"masks must have one row per coalition and a column for each of the "
@@ -103,6 +107,7 @@ def prefix_scores(
       >>> prefix_scores(squares, np.array([1, 0])).tolist()
       [0.0, 1.0, 4.0]
     """
+    require_one_process(_ASKING)
     if _is_traced(game, order):
         return in_double(game.prefix_scores)(order)
     if game.fast_prefixes is None:
@@ -127,6 +132,7 @@ def leave_one_out_scores(game: Game) -> LeaveOneOut:
       >>> leave_one_out_scores(squares).without.tolist()
       [4.0, 4.0, 4.0]
     """
+    require_one_process(_ASKING)
     if _is_traced(game):
         return in_double(game.leave_one_out_scores)()
     if game.fast_leave_one_out is None:
@@ -152,6 +158,7 @@ def powerset_scores(
       >>> powerset_scores(Game(2, lambda mask: mask.sum() * 1.0)).tolist()
       [0.0, 1.0, 1.0, 2.0]
     """
+    require_one_process(_ASKING)
     n = game.num_players
     if _is_traced(game):
         return in_double(game.powerset_scores)()
@@ -225,6 +232,7 @@ def row_scores(
       >>> row_scores(game, np.array([[True, False], [True, True]])).tolist()
       [[2.0, 0.0], [2.0, 4.0]]
     """
+    require_one_process(_ASKING)
     check(
         game.rows is not None,
         "game does not answer by validation row (`Game.rows` is None): its score is no "

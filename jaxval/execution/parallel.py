@@ -14,7 +14,38 @@ from jax.tree_util import Partial
 
 from jaxval._checks import check
 
-__all__ = ["batched_map", "device_mesh", "indexed_map", "padded_rows", "shard_rows"]
+__all__ = [
+    "batched_map",
+    "device_mesh",
+    "indexed_map",
+    "padded_rows",
+    "require_one_process",
+    "shard_rows",
+]
+
+
+def require_one_process(what: str) -> None:
+    """Raise unless JAX runs in one process.
+
+    Nothing here passes arrays between processes: under `jax.distributed` a program
+    would wait for the others until it timed out.
+
+    Args:
+      what: What was asked for, as the message names it.
+
+    Raises:
+      RuntimeError: If there are several processes.
+
+    Example:
+      >>> require_one_process("semivalues.run")
+    """
+    count = jax.process_count()
+    if count > 1:
+        raise RuntimeError(
+            f"{what} works in one process, and JAX runs in {count} here: start it "
+            "without jax.distributed.initialize. Runs with keys of their own, on "
+            "whatever machines, are joined by semivalues.merge."
+        )
 
 
 def device_mesh(num_devices: int | None = None) -> Mesh:
@@ -23,6 +54,7 @@ def device_mesh(num_devices: int | None = None) -> Mesh:
     Args:
       num_devices: Number of devices, the first ones; all of them when left out.
     """
+    require_one_process("device_mesh")
     devices = jax.devices()[:num_devices]
     return Mesh(np.asarray(devices), ("batch",))
 
@@ -55,6 +87,7 @@ def batched_map(
       >>> batched_map(lambda x: x + 1, jnp.arange(5), chunk_size=2).tolist()
       [1, 2, 3, 4, 5]
     """
+    require_one_process("mapping over many inputs")
     check(chunk_size >= 1, f"chunk_size must be at least 1; got {chunk_size}.")
     total = len(jax.tree.leaves(inputs)[0])
     check(total > 0, "inputs is empty: there is nothing to map over.")
@@ -177,6 +210,7 @@ def indexed_map(
       >>> indexed_map(lambda i, x: i * x, 2, 3, 10.0, capacity=4)[:3].tolist()
       [20.0, 30.0, 40.0]
     """
+    require_one_process("semivalues.run")
     check(
         0 <= count <= capacity,
         f"count must lie between 0 and the capacity {capacity}; got {count}.",
