@@ -20,7 +20,9 @@ _Parts = tuple[tuple[Any, ...], tuple[Game, ...]]
 """Factors, and the games that they multiply."""
 
 
-def combine(coefficients: Sequence[float | Scalar], games: Sequence[Game]) -> Game:
+def combine(
+    coefficients: Sequence[float | int | Scalar], games: Sequence[Game]
+) -> Game:
     r"""The game $\sum_j c_j v_j$; every part answers in its own fastest way.
 
     Args:

@@ -14,7 +14,7 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Bool, Float
 
 from jaxval.coalitions import masks as _masks
-from jaxval.execution.precision import packed, unpacked
+from jaxval.execution.precision import in_double, packed, unpacked
 from jaxval.types import AnyArray, Mask, Order, Scalar
 
 __all__ = ["Game", "LeaveOneOut", "Rows", "as_scalar"]
@@ -193,6 +193,7 @@ class Game:
         scores = rows.scores(_masks.leave_one_out(self.num_players))
         return LeaveOneOut(scores[0], scores[1:])
 
+    @in_double
     def reduce_rows(self, scores: Any, weights: Any = None) -> Any:
         r"""$v$ from the scores of rows: the metric under weights of the rows.
 
