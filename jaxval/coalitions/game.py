@@ -193,6 +193,7 @@ class Game:
         scores = rows.scores(_masks.leave_one_out(self.num_players))
         return LeaveOneOut(scores[0], scores[1:])
 
+    @in_double
     def reduce_rows(self, scores: Any, weights: Any = None) -> Any:
         r"""$v$ from the scores of rows: the metric under weights of the rows.
 
