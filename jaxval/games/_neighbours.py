@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxval import _checks
 from jaxval._checks import check
+from jaxval._targets import labels, numbers, real_targets
 from jaxval.coalitions.game import Game, Rows
 from jaxval.execution.memory import rows_that_fit
 from jaxval.execution.precision import double, float64
@@ -33,42 +34,35 @@ class Neighbours(NamedTuple):
     near: Bool[Array, "v n"]
 
 
-def _targets(name, values, regression):
-    values = np.asarray(values)
+def _targets(y, y_valid, regression):
+    """What votes are counted or averaged by, one number per row."""
+    # Before anything else: there is nothing to read in them.
+    check(np.shape(y)[:1] != (0,), "y is empty: there are no training rows to value.")
     check(
-        values.ndim == 1,
-        f"{name} must hold one target per row; got shape {values.shape}. Give class "
-        "numbers or real numbers as a vector.",
+        np.shape(y_valid)[:1] != (0,),
+        "y_valid is empty: there is no validation row to score by.",
     )
+    if not regression:
+        return labels(y=y, y_valid=y_valid)
+    y, y_valid = real_targets(y=y, y_valid=y_valid)
     check(
-        not regression or np.issubdtype(values.dtype, np.number),
-        f"{name} must be real numbers for regression; got {values.dtype}.",
+        y.shape[1] == 1,
+        f"y must hold one real number per row; got {y.shape[1]}. Value one output "
+        "after the other.",
     )
-    _checks.finite(name, values)
-    return values
+    return y[:, 0], y_valid[:, 0]
 
 
 def sort_rows(distances, y, y_valid, owner, regression, radius=np.inf) -> Neighbours:
     """Check the distances and targets, and sort the rows by their distance."""
-    distances = np.asarray(distances, np.float64)
-    y, y_valid = (
-        _targets(name, values, regression)
-        for name, values in (("y", y), ("y_valid", y_valid))
-    )
+    y, y_valid = _targets(y, y_valid, regression)
+    distances = numbers("distances", distances)
     _checks.same_length(y=y, owner=owner)
-    check(len(y) > 0, "y is empty: there are no training rows to value.")
-    check(len(y_valid) > 0, "y_valid is empty: there is no validation row to score by.")
-    check(
-        (y.dtype.kind in "US") == (y_valid.dtype.kind in "US"),
-        f"y and y_valid must hold the same kind of classes; got {y.dtype} and "
-        f"{y_valid.dtype}, which never match.",
-    )
     check(
         distances.shape == (len(y_valid), len(y)),
         f"distances must be (validation rows, training rows) = "
         f"{(len(y_valid), len(y))}; got {distances.shape}.",
     )
-    _checks.finite("distances", distances)
     order = np.argsort(distances, axis=1, kind="stable")  # (v, n), nearest first
     targets = y[order]
     gains = targets if regression else targets == y_valid[:, None]

@@ -146,6 +146,8 @@ def draw(
     network = models.as_network(network)
     params = network.init(key, data.x)
     classes = is_classes(data.y)
+    # First, since it refuses classes that the network has no output for.
+    residual = _residual(network, params, data)
     gram = tangent.gram(
         network.apply,
         params,
@@ -153,9 +155,13 @@ def draw(
         readout=readouts.true_class_logit if classes else readouts.single_output,
         execution=Execution(progress=progress),
     )
+    return Untrained(gram, residual)
+
+
+def _residual(network, params, data):
     outputs = jax.jit(network.apply)(params, data.x)
-    target = "true_class_logit" if classes else "difference"
-    return Untrained(gram, _davinz.residual(outputs, data.y, target))
+    target = "true_class_logit" if is_classes(data.y) else "difference"
+    return _davinz.residual(outputs, data.y, target)
 
 
 def similarity(
@@ -219,6 +225,7 @@ def owner_forms(
     network = models.as_network(network)
     params = network.init(key, data.x)
     classes = is_classes(data.y)
+    residual = _residual(network, params, data)
     x, y = np.asarray(data.x), np.asarray(data.y)
     readout = readouts.true_class_logit if classes else readouts.single_output
     blocking = blocks.aligned(data.owner, max_rows)
@@ -233,10 +240,6 @@ def owner_forms(
 
     grams = blocks.block_diagonal_gram(gram, blocking)
     diagonal = [np.trace(np.asarray(g), axis1=1, axis2=2).sum() for g in grams.grams]
-    outputs = jax.jit(network.apply)(params, data.x)
-    residual = _davinz.residual(
-        outputs, data.y, "true_class_logit" if classes else "difference"
-    )
     zeta = zeta * float(sum(diagonal)) / len(x)
     return blocks.owner_quadratic_forms(grams, residual.reshape(-1), zeta, data.owner)
 

@@ -12,14 +12,15 @@ References:
 """
 
 import dataclasses
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int, Num
+from jaxtyping import Float, Num
 
 from jaxval import _checks
 from jaxval._checks import check, positive
+from jaxval._targets import owners
 from jaxval.coalitions.game import Game
 from jaxval.execution.precision import double, float64, in_double
 from jaxval.games import knn_closed_forms
@@ -66,10 +67,10 @@ def pairwise_distances(
 
 
 def knn(
-    distances: Float[AnyArray, "v n"],
-    y: Num[AnyArray, " n"],
-    y_valid: Num[AnyArray, " v"],
-    owner: Int[AnyArray, " n"] | None = None,
+    distances: Any,
+    y: Any,
+    y_valid: Any,
+    owner: Any = None,
     *,
     k: int,
     kind: Kind = "classification",
@@ -90,7 +91,7 @@ def knn(
     Args:
       distances: Distances of validation rows (rows) to training rows (columns); ties go
         to the earlier column.
-      y: Classes or real numbers of the training rows.
+      y: Classes (whole numbers, one-hot or text) or real numbers of the training rows.
       y_valid: Classes or real numbers of the validation rows.
       owner: Owner of each training row; each row is a player when left out.
       k: Neighbours that vote.
@@ -112,15 +113,15 @@ def knn(
       Jia et al., VLDB 2019 (classification and regression); Wang and Jia, 2023 (soft).
     """
     k = _check_settings(k, kind)
-    owner = np.arange(len(y)) if owner is None else np.asarray(owner)
+    owner = np.arange(len(y)) if owner is None else owners("owner", owner)
     neighbours = sort_rows(distances, y, y_valid, owner, kind == "regression")
     return mean_game(owner, _RowScores(k, kind), neighbours)
 
 
 def knn_shapley(
-    distances: Float[AnyArray, "v n"],
-    y: Num[AnyArray, " n"],
-    y_valid: Num[AnyArray, " v"],
+    distances: Any,
+    y: Any,
+    y_valid: Any,
     *,
     k: int,
     kind: Kind = "classification",
@@ -138,7 +139,7 @@ def knn_shapley(
     Args:
       distances: Distances of validation rows (rows) to training rows (columns); ties go
         to the earlier column.
-      y: Classes or real numbers of the training rows.
+      y: Classes (whole numbers, one-hot or text) or real numbers of the training rows.
       y_valid: Classes or real numbers of the validation rows.
       k: Neighbours that vote.
       kind: Utility; see `knn`.
@@ -191,10 +192,10 @@ class _RowScores:
 
 
 def threshold_knn(
-    distances: Float[AnyArray, "v n"],
-    y: Num[AnyArray, " n"],
-    y_valid: Num[AnyArray, " v"],
-    owner: Int[AnyArray, " n"] | None = None,
+    distances: Any,
+    y: Any,
+    y_valid: Any,
+    owner: Any = None,
     *,
     radius: float,
     empty_score: float = 0.0,
@@ -230,7 +231,7 @@ def threshold_knn(
       Wang, Zhu and Jia, *Threshold KNN-Shapley*, NeurIPS 2023.
     """
     positive("radius", radius)
-    owner = np.arange(len(y)) if owner is None else np.asarray(owner)
+    owner = np.arange(len(y)) if owner is None else owners("owner", owner)
     neighbours = sort_rows(distances, y, y_valid, owner, False, radius)
     return mean_game(owner, _threshold_scores, (neighbours, float64(empty_score)))
 
@@ -245,9 +246,9 @@ def _threshold_scores(carried, mask):
 
 
 def threshold_knn_shapley(
-    distances: Float[AnyArray, "v n"],
-    y: Num[AnyArray, " n"],
-    y_valid: Num[AnyArray, " v"],
+    distances: Any,
+    y: Any,
+    y_valid: Any,
     *,
     radius: float,
     empty_score: float = 0.0,

@@ -19,7 +19,7 @@ from jaxval._checks import check, same_features, train_and_valid
 from jaxval._targets import class_targets, owners
 from jaxval.evaluation.replicates import ScoreEstimate, over_seeds
 from jaxval.execution.options import Execution
-from jaxval.execution.parallel import batched_map
+from jaxval.execution.parallel import batched_map, require_one_process
 from jaxval.games._digest import digest
 from jaxval.games.training_runs import RunArrays, TrainAndScore, runs_at_once
 from jaxval.training import (
@@ -109,6 +109,7 @@ def seed_scores(
     References:
       Wu, Shu and Low, *DAVINZ*, ICML 2022, appendix D.
     """
+    require_one_process("retraining")
     recipe = Recipe() if recipe is None else recipe
     data = data._replace(owner=owners("data.owner", data.owner))
     num_players = train_and_valid(data, valid)

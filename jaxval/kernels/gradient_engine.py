@@ -19,6 +19,7 @@ from jaxtyping import Array, Float, Num
 from jaxval._checks import check
 from jaxval.execution.memory import default_limit, rows_that_fit
 from jaxval.execution.options import Execution
+from jaxval.execution.parallel import require_one_process
 from jaxval.kernels import readouts as _readouts
 from jaxval.kernels import row_blocks
 from jaxval.kernels.readouts import Readout
@@ -113,6 +114,7 @@ def gram(
     References:
       Jacot, Gabriel and Hongler, *Neural tangent kernel*, 2018.
     """
+    require_one_process("gradient_engine.gram")
     left = row_blocks.inputs_and_targets(rows)
     right = None if columns is None else row_blocks.inputs_and_targets(columns)
     row_blocks.check_same_features(left, right)
