@@ -64,14 +64,16 @@ class CrossFitted:
         for basis in self.bases:
             if fitted and 2 * basis.num_terms > len(samples):
                 continue
-            part, known = self._adjust(
+            part, fitted_values = self._adjust(
                 basis, samples, weights, scores - middle, shares, folds
             )
             name = type(basis).__name__.lower()
-            fitted.append((np.nansum(part.variance), name, part, known))
-        _, name, part, known = min(fitted, key=lambda each: each[0])
-        known += shares[-1] * (ends.full - middle) - shares[0] * (ends.empty - middle)
-        values = part.values + known
+            fitted.append((np.nansum(part.variance), name, part, fitted_values))
+        _, name, part, fitted_values = min(fitted, key=lambda each: each[0])
+        fitted_values += shares[-1] * (ends.full - middle) - shares[0] * (
+            ends.empty - middle
+        )
+        values = part.values + fitted_values
         return estimated(part, values, name)
 
     def _adjust(
@@ -99,8 +101,10 @@ class CrossFitted:
         part = dataclasses.replace(part, values=values)
         both = np.stack([np.zeros(n, bool), np.ones(n, bool)])
         empty, full = basis.features(both) @ mean
-        known = basis.values(shares) @ mean - shares[-1] * full + shares[0] * empty
-        return part, known
+        fitted_values = (
+            basis.values(shares) @ mean - shares[-1] * full + shares[0] * empty
+        )
+        return part, fitted_values
 
 
 def _seen_by_the_fit(

@@ -185,8 +185,9 @@ class Driver:
 
     def _is_exhausted(self, status: Status) -> bool:
         n = self.game.num_players
-        known = self.estimator.log_weights is not None and isinstance(self.game, Game)
-        return known and n <= 16 and status.num_evaluations >= _EXHAUSTED * 2**n
+        is_game = isinstance(self.game, Game)
+        has_weights = self.estimator.log_weights is not None and is_game
+        return has_weights and n <= 16 and status.num_evaluations >= _EXHAUSTED * 2**n
 
     def _enumerate(self, status: Status) -> Status:
         assert self.estimator.log_weights is not None
@@ -203,10 +204,10 @@ class Driver:
     def _name_the_coalition(self, steps: int, count: int) -> None:
         """Raise, after asking the game again for what the bad steps asked it."""
         if isinstance(self.game, Game):
-            asked = _asked_on_host(self.game)
+            checked = _asked_on_host(self.game)
             for i in range(steps, steps + count):
                 key = jax.random.fold_in(self.key, i)
-                self.estimator.sample(key, asked, self.ends)
+                self.estimator.sample(key, checked, self.ends)
         raise ValueError(
             f"the game's score must be finite; a coalition met in steps {steps} to "
             f"{steps + count - 1} has one that is not. A game must be defined for "
@@ -290,8 +291,8 @@ def status_of(estimator: Estimator, state: Any, steps: int, seconds: float) -> S
     )
     estimate = _estimator.to_numpy(estimate)
     if covariance is not None:
-        known = np.isfinite(estimate.stderr)
-        both = known[:, None] & known[None, :]
+        is_finite = np.isfinite(estimate.stderr)
+        both = is_finite[:, None] & is_finite[None, :]
         covariance = np.where(both, np.asarray(covariance), np.nan)
     return Status(
         estimate=estimate,

@@ -189,8 +189,8 @@ def _strata(samples: Samples) -> Iterator[tuple[Int[np.ndarray, " m"], float]]:
         sizes = np.unique(samples.sizes[rows])
         # Sizes that another round enumerated weigh nothing in this one.
         if not np.isin(sizes, enumerated).all():
-            drawn = len(np.unique(samples.unit[rows]))
-            yield rows, max(1.0 - drawn / population(samples, rows), 0.0)
+            num_drawn = len(np.unique(samples.unit[rows]))
+            yield rows, max(1.0 - num_drawn / population(samples, rows), 0.0)
 
 
 def population(samples: Samples, rows: Int[np.ndarray, " m"]) -> float:

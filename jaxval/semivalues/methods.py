@@ -62,8 +62,10 @@ class HorvitzThompson:
         middle = (ends.empty + ends.full) / 2
         weights = combined_weights(samples)
         part = remainder(samples, weights, scores - middle, shares)
-        known = shares[-1] * (ends.full - middle) - shares[0] * (ends.empty - middle)
-        return estimated(part, part.values + known)
+        endpoints = shares[-1] * (ends.full - middle) - shares[0] * (
+            ends.empty - middle
+        )
+        return estimated(part, part.values + endpoints)
 
 
 @dataclasses.dataclass(frozen=True)

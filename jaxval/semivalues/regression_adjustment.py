@@ -237,8 +237,8 @@ def _units(
     extremes = jnp.stack([jnp.zeros(n, bool), jnp.ones(n, bool)])
     empty, full = rest(extremes, jnp.stack(list(ends)))
     # Values of the line and of the fit, which are known exactly: (n,).
-    known = (ends.full - ends.empty) / n + fitted.paid @ theta
-    fixed = known + plan.last * full - plan.first * empty
+    basis_values = (ends.full - ends.empty) / n + fitted.paid @ theta
+    fixed = basis_values + plan.last * full - plan.first * empty
     inside, outside = _coalitions.coefficients(plan, sample.members)
     sampled = (inside - outside) * rest(sample.members, sample.scores)[:, None]
     return fixed[None, :] + sampled

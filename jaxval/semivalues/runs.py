@@ -103,9 +103,9 @@ def run(
         traced game after `every` steps, and wherever a budget or a time limit may be
         met.
       every: Steps of a traced game between two looks at the rule.
-      execution: Its `mesh` spreads steps over devices, its `batch_size` is the number
-        of steps vmapped at once on each: faster for small games, at `batch_size` times
-        the memory; one when `None`.
+      execution: Its `mesh` spreads steps over devices; with its `batch_size` each
+        device vmaps as many steps at once, faster for small games and with as many
+        times the memory (one when `None`).
       checkpoint: File to save the state in, and to resume from where it exists.
       save_seconds: Seconds between two saves, at least; the end is always saved.
       tag: Part of the checkpoint's identity: name what the game's arrays and its
