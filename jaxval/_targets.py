@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxval._checks import check, finite, groups
 
-__all__ = ["class_targets", "numbers", "owners", "real_targets"]
+__all__ = ["class_targets", "labels", "numbers", "owners", "real_targets"]
 
 
 def numbers(name: str, values: Any, *, ndim: int | None = None) -> np.ndarray:
@@ -72,7 +72,7 @@ def real_targets(**targets: Any) -> tuple[np.ndarray, ...]:
       >>> y.shape, y_valid.shape
       ((2, 1), (3, 1))
     """
-    found = []
+    arrays = []
     for name, values in targets.items():
         array = numbers(name, values)
         check(
@@ -80,14 +80,14 @@ def real_targets(**targets: Any) -> tuple[np.ndarray, ...]:
             f"{name} must hold one target per row, of one row at least; got shape "
             f"{array.shape}.",
         )
-        found.append(array.reshape(len(array), -1))
-    widths = [array.shape[1] for array in found]
+        arrays.append(array.reshape(len(array), -1))
+    widths = [array.shape[1] for array in arrays]
     check(
         len(set(widths)) <= 1 and min(widths, default=1) > 0,
         f"{', '.join(targets)} must have the same outputs, one at least; got {widths} "
         "outputs per row.",
     )
-    return tuple(found)
+    return tuple(arrays)
 
 
 def class_targets(
@@ -131,7 +131,7 @@ def class_targets(
         f"{ {name: str(array.dtype) for name, array in arrays.items()} }. Convert one.",
     )
     if any(text.values()):
-        found, count = _number_labels(arrays)
+        classes, count = _number_labels(arrays)
     else:
         read = [_class_numbers(name, array) for name, array in arrays.items()]
         widths = {width for _, width in read if width}
@@ -140,15 +140,54 @@ def class_targets(
             f"{', '.join(arrays)} must be one-hot over the same classes; got "
             f"{sorted(widths)} columns.",
         )
-        found = [numbers for numbers, _ in read]
-        count = max([*widths, *(int(numbers.max()) + 1 for numbers in found)])
+        classes = [numbers for numbers, _ in read]
+        count = max([*widths, *(int(numbers.max()) + 1 for numbers in classes)])
     limit = _MOST_CLASSES if num_classes is None else num_classes
     check(
         count <= limit,
         f"{', '.join(targets)} must hold class numbers 0 to {limit - 1}; got "
         f"{count - 1}. Number the classes from 0 without gaps.",
     )
-    return tuple(found), count if num_classes is None else num_classes
+    return tuple(classes), count if num_classes is None else num_classes
+
+
+def labels(**targets: Any) -> tuple[np.ndarray, ...]:
+    """Targets that are only compared with one another, numbered jointly.
+
+    As `class_targets`, but any whole number is a label (-1 and 1, a postcode): nothing
+    has an output or a column for it.
+
+    Args:
+      **targets: Targets by the names of their arguments.
+
+    Returns:
+      One int64 array `(n,)` per argument: equal numbers where the labels are equal.
+
+    Raises:
+      ValueError: If one has no rows, holds numbers that are not whole, or rows that are
+        not one-hot; if text meets numbers, which would never match.
+
+    Example:
+      >>> y, y_valid = labels(y=[-1, 1, 1], y_valid=[[1]])
+      >>> y.tolist(), y_valid.tolist()
+      ([0, 1, 1], [1])
+    """
+    arrays = {name: _plain(name, values) for name, values in targets.items()}
+    for name, array in arrays.items():
+        check(
+            array.ndim in (1, 2) and array.size > 0,
+            f"{name} must hold one class per row (or one-hot rows), of one row at "
+            f"least; got shape {array.shape}.",
+        )
+    text = {array.dtype.kind in "US" for array in arrays.values()}
+    check(
+        len(text) <= 1,
+        f"{', '.join(arrays)} must hold the same kind of classes; got "
+        f"{[str(array.dtype) for array in arrays.values()]}, which never match.",
+    )
+    if True not in text:
+        arrays = {name: _whole_labels(name, array) for name, array in arrays.items()}
+    return tuple(_number_labels(arrays)[0])
 
 
 def owners(name: str, owner: Any, *, num_rows: int | None = None) -> np.ndarray:
@@ -226,7 +265,7 @@ def _described(array) -> str:
     return f"{kind} of shape {array.shape}"
 
 
-def _whole(name, array) -> np.ndarray:
+def _whole(name, array, *, signed: bool = False) -> np.ndarray:
     check(
         array.dtype.kind in "biuf",
         f"{name} must hold whole numbers; got {_described(array)}.",
@@ -239,6 +278,7 @@ def _whole(name, array) -> np.ndarray:
         f"{name} must hold whole numbers; got {exact[wrong[:1]]} in row {wrong[:1]}.",
     )
     low, high = exact.min(initial=0), exact.max(initial=0)
+    low = max(low, 0) if signed and low > -(2**53) else low
     check(
         low >= 0 and high < 2**53,
         f"{name} must hold numbers 0, 1, ...; got {low} to {high}.",
@@ -257,6 +297,12 @@ def _class_numbers(name, array) -> tuple[np.ndarray, int]:
         f"0); got other numbers in shape {array.shape}.",
     )
     return table.argmax(1), table.shape[1]
+
+
+def _whole_labels(name, array) -> np.ndarray:
+    if array.ndim == 2 and array.shape[1] > 1:
+        return _class_numbers(name, array)[0]
+    return _whole(name, array.reshape(-1), signed=True)
 
 
 def _number_labels(arrays) -> tuple[list[np.ndarray], int]:

@@ -24,6 +24,7 @@ from jaxval._checks import check
 from jaxval.coalitions import masks as _masks
 from jaxval.coalitions.game import Game, LeaveOneOut
 from jaxval.execution.options import Progress
+from jaxval.execution.parallel import require_one_process
 from jaxval.execution.precision import double, in_double
 from jaxval.types import AnyArray, Ends, Order
 
@@ -46,6 +47,8 @@ _BLOCK_DEVICE = 256
 
 _BUFFER = 2**22
 """Entries of the buffer of masks that one call of the program gets."""
+
+_ASKING = "asking a game for its scores (semivalues.run, exact values)"
 
 Masks = Bool[AnyArray, "m n"]
 
@@ -73,6 +76,7 @@ def scores(
       >>> scores(majority, masks).tolist()
       [1.0, 0.0]
     """
+    require_one_process(_ASKING)
     check(
         np.ndim(masks) == 2 and np.shape(masks)[1] == game.num_players,
         f"masks must have one row per coalition and a column for each of the "
@@ -103,17 +107,18 @@ def prefix_scores(
       >>> prefix_scores(squares, np.array([1, 0])).tolist()
       [0.0, 1.0, 4.0]
     """
+    require_one_process(_ASKING)
     if _is_traced(game, order):
         return in_double(game.prefix_scores)(order)
     if game.fast_prefixes is None:
         return scores(game, np.asarray(_masks.prefixes(jnp.asarray(order))))
     with double():
         ask = game.prefix_scores if game.on_host else functools.partial(_prefixes, game)
-        found = np.asarray(ask(jnp.asarray(order)), np.float64)
-    bad = np.flatnonzero(~np.isfinite(found))
+        values = np.asarray(ask(jnp.asarray(order)), np.float64)
+    bad = np.flatnonzero(~np.isfinite(values))
     if bad.size:
-        raise not_finite(found[bad[0]], np.asarray(order)[: bad[0]].tolist(), bad.size)
-    return found
+        raise not_finite(values[bad[0]], np.asarray(order)[: bad[0]].tolist(), bad.size)
+    return values
 
 
 def leave_one_out_scores(game: Game) -> LeaveOneOut:
@@ -127,11 +132,12 @@ def leave_one_out_scores(game: Game) -> LeaveOneOut:
       >>> leave_one_out_scores(squares).without.tolist()
       [4.0, 4.0, 4.0]
     """
+    require_one_process(_ASKING)
     if _is_traced(game):
         return in_double(game.leave_one_out_scores)()
     if game.fast_leave_one_out is None:
-        found = scores(game, _all_but_one(game.num_players))
-        return LeaveOneOut(found[0], found[1:])
+        answers = scores(game, _all_but_one(game.num_players))
+        return LeaveOneOut(answers[0], answers[1:])
     with double():
         ask = game.leave_one_out_scores if game.on_host else _leave_one_out(game)
         full, without = (np.asarray(part, np.float64) for part in ask())
@@ -152,32 +158,33 @@ def powerset_scores(
       >>> powerset_scores(Game(2, lambda mask: mask.sum() * 1.0)).tolist()
       [0.0, 1.0, 1.0, 2.0]
     """
+    require_one_process(_ASKING)
     n = game.num_players
     if _is_traced(game):
         return in_double(game.powerset_scores)()
     if game.fast_powerset is None:
-        found = np.empty(2**n)
+        values = np.empty(2**n)
         chunk = max(_BUFFER // max(n, 1), 1)
         if 2**n <= chunk:
             return scores(game, _numbered(n, 0, 2**n), progress=progress)
         for start in range(0, 2**n, chunk):
             stop = min(start + chunk, 2**n)
-            found[start:stop] = scores(game, _numbered(n, start, stop))
+            values[start:stop] = scores(game, _numbered(n, start, stop))
             if progress is not None:
                 progress(stop, 2**n)
-        return found
+        return values
     with double():
         ask = (
             game.powerset_scores if game.on_host else functools.partial(_powerset, game)
         )
-        found = np.asarray(ask(), np.float64)
+        values = np.asarray(ask(), np.float64)
     if progress is not None:
         progress(2**n, 2**n)
-    bad = np.flatnonzero(~np.isfinite(found))
+    bad = np.flatnonzero(~np.isfinite(values))
     if bad.size:
         members = np.flatnonzero(bad[0] >> np.arange(n) & 1).tolist()
-        raise not_finite(found[bad[0]], members, bad.size)
-    return found
+        raise not_finite(values[bad[0]], members, bad.size)
+    return values
 
 
 def ends(game: Game) -> Ends:
@@ -208,7 +215,7 @@ def row_scores(
     Args:
       game: Game whose `rows` says how its score is made of those of validation rows.
       masks: Coalitions, one per row.
-      block: Coalitions asked at once: this bounds the memory.
+      block: Coalitions asked at once, which bounds the memory.
       reduce: Applied to each block before the next is asked; all blocks are kept, one
         below the other, when `None`.
 
@@ -225,6 +232,7 @@ def row_scores(
       >>> row_scores(game, np.array([[True, False], [True, True]])).tolist()
       [[2.0, 0.0], [2.0, 4.0]]
     """
+    require_one_process(_ASKING)
     check(
         game.rows is not None,
         "game does not answer by validation row (`Game.rows` is None): its score is no "
@@ -237,14 +245,14 @@ def row_scores(
             some = members[start : start + block]
             # The last block is padded, so that all are compiled once.
             padded = np.concatenate([some, np.repeat(some[:1], block - len(some), 0)])
-            asked = padded if len(members) > block else some
+            batch = padded if len(members) > block else some
             ask = game.row_scores if game.on_host else functools.partial(_rows, game)
-            found = np.asarray(ask(asked), np.float64)[: len(some)]
-            bad = np.flatnonzero(~np.isfinite(found).all(axis=1))
+            answers = np.asarray(ask(batch), np.float64)[: len(some)]
+            bad = np.flatnonzero(~np.isfinite(answers).all(axis=1))
             if bad.size:
                 players = np.flatnonzero(some[bad[0]]).tolist()
                 raise not_finite("not finite in some row", players, bad.size)
-            parts.append(found if reduce is None else reduce(found))
+            parts.append(answers if reduce is None else reduce(answers))
     return parts if reduce is not None else np.concatenate(parts)
 
 
@@ -274,7 +282,7 @@ def _in_blocks(
     total, n = masks.shape
     room = min(max(_BUFFER // max(4 * n, 1), _BLOCK_DEVICE), 4096)
     room -= room % _BLOCK_DEVICE
-    found = np.empty(total)
+    values = np.empty(total)
     buffer = np.zeros((room, n), bool)
     for start in range(0, total, room):
         some = masks[start : start + room]
@@ -283,10 +291,10 @@ def _in_blocks(
         if isinstance(part, jax.core.Tracer):
             # The game's function closes over what is being traced.
             return game.scores(jnp.asarray(masks))
-        found[start : start + room] = np.asarray(part)[: len(some)]
+        values[start : start + room] = np.asarray(part)[: len(some)]
         if progress is not None:
             progress(start + len(some), total)
-    return found
+    return values
 
 
 @jax.jit
@@ -328,12 +336,12 @@ def _numbered(num_players: int, start: int, stop: int) -> Bool[np.ndarray, "m n"
 
 
 def _check_finite(
-    found: Float[np.ndarray, " m"], masks: Bool[np.ndarray, "m n"]
+    values: Float[np.ndarray, " m"], masks: Bool[np.ndarray, "m n"]
 ) -> None:
-    bad = np.flatnonzero(~np.isfinite(found))
+    bad = np.flatnonzero(~np.isfinite(values))
     if bad.size:
         members = np.flatnonzero(masks[bad[0]]).tolist()
-        raise not_finite(found[bad[0]], members, bad.size)
+        raise not_finite(values[bad[0]], members, bad.size)
 
 
 def not_finite(value: Any, members: list[int], count: int) -> ValueError:

@@ -18,7 +18,7 @@ from jaxval.evaluation import mean_and_stderr
 from jaxval.experiments.parts import correlation, deals, methods, truth
 from jaxval.reporting import Column, Table, bar_chart
 from jaxval.runner.cache import data_folder
-from jaxval.runner.contract import SILENT, Context, Result
+from jaxval.runner.contract import SILENT, Context, Result, require
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,11 +51,7 @@ class Config:
 
     def __post_init__(self):
         """Validates the settings eagerly."""
-        for name, least in (("seeds", 2), ("inits", 1), ("epochs", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(
-                    f"--{name} must be at least {least}; got {getattr(self, name)}."
-                )
+        require(self, seeds=2, inits=1, epochs=1)
 
 
 _SIZES = {

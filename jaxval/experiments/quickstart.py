@@ -18,7 +18,7 @@ from jaxval.evaluation import mean_and_stderr
 from jaxval.experiments.parts import correlation, deals, tabulated, truth
 from jaxval.reporting import bar_chart
 from jaxval.reporting.plots import grouped_bars
-from jaxval.runner.contract import SILENT, Context, Result
+from jaxval.runner.contract import SILENT, Context, Result, require
 from jaxval.semivalues import weights
 
 
@@ -47,12 +47,7 @@ class Config:
 
     def __post_init__(self):
         """Validates the settings eagerly."""
-        for name in ("seeds", "check_epochs"):
-            if getattr(self, name) < 1:
-                raise ValueError(
-                    f"--{name.replace('_', '-')} must be at least 1; got "
-                    f"{getattr(self, name)}."
-                )
+        require(self, seeds=1, check_epochs=1)
         if not 2 <= len(self.sizes) <= 10 or min(self.sizes) < 1:
             raise ValueError(
                 "--sizes must be 2 to 10 positive numbers, one for each digit; got "

@@ -12,21 +12,19 @@ References:
 """
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, get_args
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import Partial
-from jaxtyping import Array, Bool, Float, Int, Num
+from jaxtyping import Float, Num
 
 from jaxval import _checks
 from jaxval._checks import check, positive
-from jaxval.coalitions.game import Game, Rows
-from jaxval.execution.memory import rows_that_fit
+from jaxval._targets import owners
+from jaxval.coalitions.game import Game
 from jaxval.execution.precision import double, float64, in_double
 from jaxval.games import knn_closed_forms
+from jaxval.games._neighbours import mean_by_point, mean_game, sort_rows
 from jaxval.kernels import pairwise
 from jaxval.types import AnyArray
 
@@ -39,22 +37,6 @@ __all__ = [
 ]
 
 Kind = Literal["classification", "soft", "regression"]
-
-
-class _Neighbours(NamedTuple):
-    """Training rows sorted by their distance to each validation row.
-
-    Attributes:
-      gains: Matches with the validation row's class, or targets.
-      y_valid: Targets of the validation rows; 0 for classes.
-      owner: Owner of each training row.
-      near: Whether each training row lies within the radius.
-    """
-
-    gains: Float[Array, "v n"]
-    y_valid: Float[Array, " v"]
-    owner: Int[Array, "v n"]
-    near: Bool[Array, "v n"]
 
 
 def pairwise_distances(
@@ -85,10 +67,10 @@ def pairwise_distances(
 
 
 def knn(
-    distances: Float[AnyArray, "v n"],
-    y: Num[AnyArray, " n"],
-    y_valid: Num[AnyArray, " v"],
-    owner: Int[AnyArray, " n"] | None = None,
+    distances: Any,
+    y: Any,
+    y_valid: Any,
+    owner: Any = None,
     *,
     k: int,
     kind: Kind = "classification",
@@ -109,7 +91,7 @@ def knn(
     Args:
       distances: Distances of validation rows (rows) to training rows (columns); ties go
         to the earlier column.
-      y: Classes or real numbers of the training rows.
+      y: Classes (whole numbers, one-hot or text) or real numbers of the training rows.
       y_valid: Classes or real numbers of the validation rows.
       owner: Owner of each training row; each row is a player when left out.
       k: Neighbours that vote.
@@ -131,15 +113,15 @@ def knn(
       Jia et al., VLDB 2019 (classification and regression); Wang and Jia, 2023 (soft).
     """
     k = _check_settings(k, kind)
-    owner = np.arange(len(y)) if owner is None else np.asarray(owner)
-    neighbours = _sorted(distances, y, y_valid, owner, kind == "regression")
-    return _game(owner, _RowScores(k, kind), neighbours)
+    owner = np.arange(len(y)) if owner is None else owners("owner", owner)
+    neighbours = sort_rows(distances, y, y_valid, owner, kind == "regression")
+    return mean_game(owner, _RowScores(k, kind), neighbours)
 
 
 def knn_shapley(
-    distances: Float[AnyArray, "v n"],
-    y: Num[AnyArray, " n"],
-    y_valid: Num[AnyArray, " v"],
+    distances: Any,
+    y: Any,
+    y_valid: Any,
     *,
     k: int,
     kind: Kind = "classification",
@@ -157,7 +139,7 @@ def knn_shapley(
     Args:
       distances: Distances of validation rows (rows) to training rows (columns); ties go
         to the earlier column.
-      y: Classes or real numbers of the training rows.
+      y: Classes (whole numbers, one-hot or text) or real numbers of the training rows.
       y_valid: Classes or real numbers of the validation rows.
       k: Neighbours that vote.
       kind: Utility; see `knn`.
@@ -177,74 +159,16 @@ def knn_shapley(
     """
     k = _check_settings(k, kind)
     points = np.arange(len(y))
-    neighbours = _sorted(distances, y, y_valid, points, kind == "regression")
+    neighbours = sort_rows(distances, y, y_valid, points, kind == "regression")
     with double():
         closed_form = getattr(knn_closed_forms, kind)
         each = closed_form(neighbours.gains, neighbours.y_valid, k)
-        return _mean_by_point(each, neighbours.owner, len(y))
+        return mean_by_point(each, neighbours.owner, len(y))
 
 
 def _check_settings(k, kind):
     _checks.one_of("kind", kind, get_args(Kind))
     return _checks.whole_number("k", k)
-
-
-def _targets(name, values, regression):
-    values = np.asarray(values)
-    check(
-        values.ndim == 1,
-        f"{name} must hold one target per row; got shape {values.shape}. Give class "
-        "numbers or real numbers as a vector.",
-    )
-    check(
-        not regression or np.issubdtype(values.dtype, np.number),
-        f"{name} must be real numbers for regression; got {values.dtype}.",
-    )
-    _checks.finite(name, values)
-    return values
-
-
-def _sorted(distances, y, y_valid, owner, regression, radius=np.inf):
-    distances = np.asarray(distances, np.float64)
-    y, y_valid = (
-        _targets(name, values, regression)
-        for name, values in (("y", y), ("y_valid", y_valid))
-    )
-    _checks.same_length(y=y, owner=owner)
-    check(len(y) > 0, "y is empty: there are no training rows to value.")
-    check(len(y_valid) > 0, "y_valid is empty: there is no validation row to score by.")
-    check(
-        (y.dtype.kind in "US") == (y_valid.dtype.kind in "US"),
-        f"y and y_valid must hold the same kind of classes; got {y.dtype} and "
-        f"{y_valid.dtype}, which never match.",
-    )
-    check(
-        distances.shape == (len(y_valid), len(y)),
-        f"distances must be (validation rows, training rows) = "
-        f"{(len(y_valid), len(y))}; got {distances.shape}.",
-    )
-    _checks.finite("distances", distances)
-    order = np.argsort(distances, axis=1, kind="stable")  # (v, n), nearest first
-    targets = y[order]
-    gains = targets if regression else targets == y_valid[:, None]
-    return _Neighbours(
-        float64(gains),
-        float64(y_valid if regression else np.zeros(len(y_valid))),
-        jnp.asarray(owner[order], jnp.int32),
-        jnp.asarray(np.take_along_axis(distances, order, 1) <= radius),
-    )
-
-
-def _game(owner, row_scores, carried):
-    """The game that is the mean of `row_scores(carried, mask)` over validation rows."""
-    neighbours = carried if isinstance(carried, _Neighbours) else carried[0]
-    each = Partial(_EachCoalition(row_scores), carried)
-    return Game(
-        _checks.groups("owner", owner),
-        Partial(_MeanOfRows(row_scores), carried),
-        batch_size=rows_that_fit(8 * neighbours.gains.size),
-        rows=Rows(len(neighbours.gains), each),
-    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -267,37 +191,11 @@ class _RowScores:
         return total / self.k
 
 
-@dataclasses.dataclass(frozen=True)
-class _MeanOfRows:
-    row_scores: Callable[..., Any]
-
-    def __call__(self, carried, mask):
-        with double():
-            return jnp.mean(self.row_scores(carried, mask))
-
-
-@dataclasses.dataclass(frozen=True)
-class _EachCoalition:
-    row_scores: Callable[..., Any]
-
-    def __call__(self, carried, masks):
-        with double():
-            one = lambda mask: self.row_scores(carried, mask)
-            return jax.vmap(one)(jnp.asarray(masks))
-
-
-def _mean_by_point(each, owner, n):
-    """Values `(v, n)` in sorted order to the mean over rows of each point's own."""
-    values = np.zeros(n)
-    np.add.at(values, np.asarray(owner), np.asarray(each))
-    return values / len(each)
-
-
 def threshold_knn(
-    distances: Float[AnyArray, "v n"],
-    y: Num[AnyArray, " n"],
-    y_valid: Num[AnyArray, " v"],
-    owner: Int[AnyArray, " n"] | None = None,
+    distances: Any,
+    y: Any,
+    y_valid: Any,
+    owner: Any = None,
     *,
     radius: float,
     empty_score: float = 0.0,
@@ -333,9 +231,9 @@ def threshold_knn(
       Wang, Zhu and Jia, *Threshold KNN-Shapley*, NeurIPS 2023.
     """
     positive("radius", radius)
-    owner = np.arange(len(y)) if owner is None else np.asarray(owner)
-    neighbours = _sorted(distances, y, y_valid, owner, False, radius)
-    return _game(owner, _threshold_scores, (neighbours, float64(empty_score)))
+    owner = np.arange(len(y)) if owner is None else owners("owner", owner)
+    neighbours = sort_rows(distances, y, y_valid, owner, False, radius)
+    return mean_game(owner, _threshold_scores, (neighbours, float64(empty_score)))
 
 
 @in_double
@@ -348,9 +246,9 @@ def _threshold_scores(carried, mask):
 
 
 def threshold_knn_shapley(
-    distances: Float[AnyArray, "v n"],
-    y: Num[AnyArray, " n"],
-    y_valid: Num[AnyArray, " v"],
+    distances: Any,
+    y: Any,
+    y_valid: Any,
     *,
     radius: float,
     empty_score: float = 0.0,
@@ -386,11 +284,11 @@ def threshold_knn_shapley(
       form is derived from it.
     """
     positive("radius", radius)
-    neighbours = _sorted(distances, y, y_valid, np.arange(len(y)), False, radius)
+    neighbours = sort_rows(distances, y, y_valid, np.arange(len(y)), False, radius)
     near, match = np.asarray(neighbours.near, float), np.asarray(neighbours.gains)
     count = np.maximum(near.sum(axis=1, keepdims=True), 1)  # (v, 1)
     others = (near * match).sum(axis=1, keepdims=True) - match
     others = others / np.maximum(count - 1, 1)  # (v, n)
     harmonic = np.cumsum(1.0 / np.arange(1, len(y) + 1))[count.astype(int) - 1]
     gain = match - empty_score + (match - others) * (harmonic - 1.0)
-    return _mean_by_point(near / count * gain, neighbours.owner, len(y))
+    return mean_by_point(near / count * gain, neighbours.owner, len(y))

@@ -1,4 +1,4 @@
-"""The rival that every valuation must beat: how many rows a coalition has."""
+"""The baseline that every valuation must beat: how many rows a coalition has."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -16,6 +16,9 @@ __all__ = ["log_size", "size"]
 def size(owner: Int[Array, " n"] | Int[np.ndarray, " n"]) -> Game:
     """The number of rows; every semi-value of an owner is its number of rows.
 
+    Args:
+      owner: Owner of each row, 0 to K-1.
+
     Example:
       >>> size(np.array([0, 1, 1])).powerset_scores().tolist()
       [0.0, 1.0, 2.0, 3.0]
@@ -29,6 +32,9 @@ def size(owner: Int[Array, " n"] | Int[np.ndarray, " n"]) -> Game:
 
 def log_size(owner: Int[Array, " n"] | Int[np.ndarray, " n"]) -> Game:
     r"""$\log(1 + m_S)$: each row is worth less the more there are.
+
+    Args:
+      owner: Owner of each row, 0 to K-1.
 
     Example:
       >>> np.asarray(log_size(np.array([0])).powerset_scores()).round(3)

@@ -19,6 +19,7 @@ from jaxtyping import Array, Float, Num
 from jaxval._checks import check
 from jaxval.execution.memory import default_limit, rows_that_fit
 from jaxval.execution.options import Execution
+from jaxval.execution.parallel import require_one_process
 from jaxval.kernels import readouts as _readouts
 from jaxval.kernels import row_blocks
 from jaxval.kernels.readouts import Readout
@@ -94,8 +95,8 @@ def gram(
       columns: Other inputs, for a rectangular matrix; the rows when `None`.
       readout: Scalar whose gradients are compared; see `jaxval.kernels.readouts`.
       execution: Block size (`batch_size`: rows whose gradients are held) and bytes
-        (`memory`, by default those of `execution.memory.default_limit`) that choose
-        one: two blocks take `batch_size` times the number of parameters, twice.
+        (`memory`, by default those of `execution.memory.default_limit`) that choose it.
+        Two blocks take `batch_size` times the number of parameters, twice.
 
     Returns:
       One row for each input in `rows`, one column for each in `columns` (or in `rows`).
@@ -113,6 +114,7 @@ def gram(
     References:
       Jacot, Gabriel and Hongler, *Neural tangent kernel*, 2018.
     """
+    require_one_process("gradient_engine.gram")
     left = row_blocks.inputs_and_targets(rows)
     right = None if columns is None else row_blocks.inputs_and_targets(columns)
     row_blocks.check_same_features(left, right)

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Num
 
 from jaxval._checks import check
 from jaxval.execution.options import Execution
+from jaxval.execution.parallel import require_one_process
 from jaxval.execution.precision import EXACT, MatmulPrecision
 from jaxval.kernels import readouts as _readouts
 from jaxval.kernels import row_blocks
@@ -100,6 +101,7 @@ def gram(
       Jacot, Gabriel and Hongler, *Neural tangent kernel*, 2018; Novak, Sohl-Dickstein
       and Schoenholz, *Fast finite width neural tangent kernel*, 2022.
     """  # noqa: D205, D400, D415
+    require_one_process("tangent.gram")
     plan = memory_estimate(
         apply_fn,
         params,

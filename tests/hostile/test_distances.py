@@ -204,8 +204,8 @@ NAN = np.array([[np.nan], [1.0]])
         (lambda: raw(knn.knn)(*KNN, k=2.5), "k must be a whole number"),
         (lambda: raw(knn.knn_shapley)(*KNN, k=True), "k must be a whole number"),
         (
-            lambda: raw(knn.knn)(KNN[0], KNN[1][:, None], KNN[2], k=1),
-            "one target per row",
+            lambda: raw(knn.knn)(KNN[0], np.ones((2, 2)), KNN[2], k=1),
+            "y must hold .* one-hot",
         ),
         (lambda: raw(knn.knn)(KNN[0], KNN[1], np.array(["1"]), k=1), "never match"),
         (lambda: raw(knn.threshold_knn)(*KNN, radius=np.nan), "radius"),

@@ -101,9 +101,9 @@ def agreement_table(
     rows[ONE_SEED] = one_against_others(truth)
     trust = reliabilities(truth)
     rows[RELIABILITY] = np.array([[each.half for each in trust]])
-    over = lambda which: [mean_and_error(each[:, which]) for each in rows.values()]
     (values_r, values_e), (ranks_r, ranks_e) = (
-        zip(*over(which), strict=True) for which in (0, 1)
+        zip(*(mean_and_error(each[:, i]) for each in rows.values()), strict=True)
+        for i in (0, 1)
     )
     runs = max(len(each) for each in values.values())
     return Table(

@@ -150,15 +150,18 @@ def crossed(of: MethodValues, name: str) -> float:
 
 def metrics(results: Results) -> dict[str, Any]:
     """Leads and hazards for `metrics.json`."""
-    lead = lambda kind: {
-        name: float(leads_of(results, kind, name, "random").mean())
-        for name in getattr(results[0], kind)
+    leads = {
+        kind: {
+            name: float(leads_of(results, kind, name, "random").mean())
+            for name in getattr(results[0], kind)
+        }
+        for kind in ("removal", "unseen")
     }
     return {
         "held_out_accuracy": held_out_accuracy(results),
         "tmc_reliability": float(np.mean([reliability(r.methods) for r in results])),
-        "removal_lead": lead("removal"),
-        "unseen_lead": lead("unseen"),
+        "removal_lead": leads["removal"],
+        "unseen_lead": leads["unseen"],
         "hazards": [dataclasses.asdict(r.methods.hazards) for r in results],
         "unseen_hazards": [
             dataclasses.asdict(r.methods.unseen_hazards) for r in results
