@@ -21,14 +21,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = ROOT / "jaxval"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
-_OTHER_ROOMS = "until the other rooms are merged"
-PENDING: dict[str, str] = {
-    "named_lambdas_under_40": _OTHER_ROOMS,
-    "argument_lines_begin_with_a_noun": _OTHER_ROOMS,
-    "no_hidden_caches": _OTHER_ROOMS,
-    "words_of_the_field": _OTHER_ROOMS,
-    "names_say_what_is_inside": _OTHER_ROOMS,
-}
+PENDING: dict[str, str] = {}
 
 # Functions that take `config` because they are the entry of a command or a study.
 ENTRY_POINTS = {"run", "main"}

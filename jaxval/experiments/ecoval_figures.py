@@ -80,9 +80,9 @@ _VALUE_MODELS = {
 def run(config: Config, context: Context = SILENT) -> Result:
     """Embed once; value, remove and add for each draw; average."""
     context.note(f"embedding {config.data} ({config.embedding}, {config.dims} dims)")
-    root = jax.random.key(config.seed)
+    data_key, draw_key = jax.random.split(jax.random.key(config.seed))
     data = deals.embedded_data(
-        root, config.data, config.data_dir, config.embedding, config.dims,
+        data_key, config.data, config.data_dir, config.embedding, config.dims,
         config.training_steps,
     )  # fmt: skip
     budget = methods.Budget(
@@ -95,12 +95,12 @@ def run(config: Config, context: Context = SILENT) -> Result:
         config.iterations,
         _VALUE_MODELS[config.regression],
     )
-    key, results = jax.random.fold_in(root, 1), []
+    results = []
     folder = data_folder(context.scratch, *data.points)
     for i in range(config.draws):
         with context.progress(f"draw {i + 1} of {config.draws}") as update:
             draw = functools.partial(
-                point_results.evaluate, jax.random.fold_in(key, i), data,
+                point_results.evaluate, jax.random.fold_in(draw_key, i), data,
                 config.utility, budget, config.steps, update,
             )  # fmt: skip
             saved = cached(folder, f"draw-{i}", draw, records=point_results.RECORDS)

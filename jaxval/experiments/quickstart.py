@@ -66,9 +66,10 @@ _TITLE = "What each contributor's images are worth to an untrained network (DAVI
 def run(config: Config, context: Context = SILENT) -> Result:
     """Score all coalitions under each initialisation, then check by retraining."""
     key = jax.random.key(config.seed)
-    deal = deals.one_class_each(key, "digits", config.sizes, config.valid)
+    deal_key, init_key, regression_key, truth_key = jax.random.split(key, 4)
+    deal = deals.one_class_each(deal_key, "digits", config.sizes, config.valid)
     module = network(config.network, config.width, len(config.sizes))
-    keys, seconds = list(jax.random.split(key, config.seeds)), {}
+    keys, seconds = list(jax.random.split(init_key, config.seeds)), {}
     with context.progress("initialisations") as update:
         scores = tabulated.tabulate(
             keys, module, deal, zeta=config.zeta, seconds=seconds, progress=update
@@ -89,12 +90,12 @@ def run(config: Config, context: Context = SILENT) -> Result:
     if config.check_seeds:
         with context.progress("kernel regression") as update:
             regression = tabulated.kernel_regression(
-                keys, module, deal, penalty=config.zeta, seconds=seconds,
-                progress=update,
+                list(jax.random.split(regression_key, config.seeds)), module, deal,
+                penalty=config.zeta, seconds=seconds, progress=update,
             )  # fmt: skip
         with context.progress("retraining") as update:
             retrained = truth.leave_one_out(
-                jax.random.fold_in(key, 1),
+                truth_key,
                 deal,
                 module,
                 seeds=config.check_seeds,

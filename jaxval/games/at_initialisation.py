@@ -294,7 +294,7 @@ def kernel_regression_game(
       ...     jax.random.key(0), models.mlp([8], 2), data, Points(x, y)
       ... )
       >>> float(game.score(jax.numpy.ones(2, bool)))
-      1.0
+      0.875
     """
     network = models.as_network(network)
     params = network.init(key, data.x)

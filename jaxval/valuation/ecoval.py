@@ -56,11 +56,12 @@ def play(
     """
     _check_memory(data, limit)
     x = np.asarray(data.dataset.x)
-    embed = ecoval.principal_components(key, x, _dimensions(len(x)))
+    embed_key, fit_key, random_key = jax.random.split(key, 3)
+    embed = ecoval.principal_components(embed_key, x, _dimensions(len(x)))
     points = Points(embed(x), np.asarray(data.dataset.y))
     unseen_points = _unseen_points(unseen, data, embed)
     game = _Ridge(data, embed)
-    fits, resampled = _fits(key, game, points, seeds, resamples, context)
+    fits, resampled = _fits(fit_key, game, points, seeds, resamples, context)
     rows = ecoval_rows.RowValues(
         ecoval_rows.stacked(ecoval.values(fitted) for fitted in fits),
         ecoval_rows.stacked(
@@ -76,7 +77,7 @@ def play(
         arrays={"bootstrap": owners.resamples},
     )
     count = sum(fitted.cost.total for fitted in (*fits, *resampled))
-    return _valuation(key, data, owners, endpoints, count, extras)
+    return _valuation(random_key, data, owners, endpoints, count, extras)
 
 
 def _check_memory(data: Data, limit: int | None) -> None:

@@ -54,6 +54,7 @@ def estimate(
     ending = f"-{factory.name}" if method == "exact" else ""
     parts = [f"seed-{number}{ending}" for number in range(factory.seeds)]
     note_resumed(folder, parts, context.note)
+    sample_key, baseline_key = jax.random.split(key)
     outcomes = []
     for number, part in enumerate(parts):
         title = f"{factory.name}, seed {number + 1} of {factory.seeds}"
@@ -68,14 +69,14 @@ def estimate(
             played = factory.make(number, None)
             if plan.seconds is None:
                 warn(played.game)
-            fold = jax.random.fold_in(key, number)
+            fold = jax.random.fold_in(sample_key, number)
             outcomes.append(
                 sample(
                     fold, played, method, plan, factory=factory, seed=number,
                     folder=folder, progress=update,
                 )
             )  # fmt: skip
-    return mean_valuation(key, table, factory, plan, method, seed, outcomes)
+    return mean_valuation(baseline_key, table, factory, plan, method, seed, outcomes)
 
 
 def _method(

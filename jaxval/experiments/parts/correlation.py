@@ -79,8 +79,11 @@ def reliabilities(truth: Float[np.ndarray, "seeds players"]) -> list[Reliability
     """
     if len(truth) < 2:
         return [Reliability(math.nan, math.nan, math.nan, 0)] * 2
-    key = jax.random.key(0)
-    return [split_half_reliability(key, truth, ranks=r) for r in (False, True)]
+    value_key, rank_key = jax.random.split(jax.random.key(0))
+    return [
+        split_half_reliability(value_key, truth),
+        split_half_reliability(rank_key, truth, ranks=True),
+    ]
 
 
 def agreement_table(

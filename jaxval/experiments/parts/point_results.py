@@ -73,7 +73,7 @@ def evaluate(
       num_steps: Number of steps of each curve.
       progress: Called with units done, units in all, and what is being done.
     """
-    deal_key, value_key, tie_key = jax.random.split(key, 3)
+    deal_key, value_key, *tie_keys = jax.random.split(key, 5)
     sample = deals.draw_sample(deal_key, data)
     given = methods.problem(sample, utility, data.classes)
     values = methods.value(value_key, given, budget, progress)
@@ -83,9 +83,9 @@ def evaluate(
     removal, addition = evaluation.removal_curve, evaluation.addition_curve
     return SampleResult(
         values,
-        curves.of_methods(tie_key, removal, seen, *own),
-        curves.of_methods(tie_key, addition, seen, *own),
-        curves.of_methods(tie_key, removal, later, *other),
+        curves.of_methods(tie_keys[0], removal, seen, *own),
+        curves.of_methods(tie_keys[1], addition, seen, *own),
+        curves.of_methods(tie_keys[2], removal, later, *other),
     )
 
 
