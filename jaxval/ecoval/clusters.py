@@ -128,6 +128,7 @@ def gaussian_mixture(
       Tarun et al., *EcoVal*, KDD 2024, Algorithm 1, lines 4 to 6, and section 5.
 
     Example:
+      >>> import jax
       >>> x = np.array([[0.0], [0.1], [5.0], [5.1]])
       >>> two = Mixture(num_clusters=2)
       >>> c = gaussian_mixture(jax.random.key(0), x, two).assign(x)

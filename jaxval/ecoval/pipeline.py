@@ -88,6 +88,7 @@ def fit(
       ValueError: if the points don't fit together or a number is out of range.
 
     Example:
+      >>> from jaxval.coalitions.game import Game
       >>> from jaxval.ecoval import clusters
       >>> score = lambda mask: 0.1 * mask.sum()
       >>> size = lambda x, y: Game(len(x), score, on_host=True)
@@ -155,6 +156,7 @@ def values(fitted: Fitted, terms: Terms = FULL) -> Allocation:
       took its members from $B$ (the default).
 
     Example:
+      >>> from jaxval.coalitions.game import Game
       >>> from jaxval.ecoval import clusters
       >>> score = lambda mask: 0.1 * mask.sum()
       >>> size = lambda x, y: Game(len(x), score, on_host=True)

@@ -145,7 +145,7 @@ def kernel_regression(
 class _Score(Judge):
     @in_double
     def __call__(self, problem, mask):
-        dual = masked_solve(problem.h, problem.y, mask[problem.owner])
+        dual = masked_solve(problem.h, problem.y, jnp.asarray(mask)[problem.owner])
         return self.judged(dual.T @ problem.across, problem.y_valid)
 
 

@@ -193,7 +193,7 @@ def _verdict(valuation: Valuation, agreement: Mapping[str, Agreement]) -> str:
     if not resolved >= _KNOWN * pairs:
         why = (
             "its errors are unknown"
-            if valuation.drawn_once
+            if valuation.drawn_once or np.isnan(resolved)
             else f"{resolved:.0f} of {pairs} pairs of owners are resolved at 95%"
         )
         return f"{said}), but this ranking is too uncertain to be compared: {why}."

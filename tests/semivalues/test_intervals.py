@@ -84,8 +84,7 @@ def test_the_estimator_claims_the_errors_of_its_permutations(x64):
     inside = [
         (low <= values) & (values <= high)
         for low, high in (
-            intervals.student(ValueEstimate(v, s, c))
-            for v, s, c in zip(*out, strict=True)
+            intervals.student(ValueEstimate(*each)) for each in zip(*out, strict=True)
         )
     ]
     assert 0.92 <= np.mean(inside) <= 0.98

@@ -125,7 +125,7 @@ def test_without_pandas_the_error_says_what_to_do(monkeypatch):
         ({"probability": 0.3}, "needs semivalue weighted-banzhaf"),
     ],
 )
-def test_settings_that_are_refused(settings, message):
+def test_settings_that_are_refused(settings, message, without_type_checks):
     with pytest.raises(ValueError, match=message):
         jaxval.value(Dataset(X, Y, OWNER), **settings)
 

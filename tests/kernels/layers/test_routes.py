@@ -91,11 +91,11 @@ def test_workspaces_change_nothing(workspace, key, monkeypatch):
     np.testing.assert_allclose(whole, parts, rtol=1e-5, atol=1e-4)
 
 
-def test_halves_are_the_whole(key):
+def test_halves_are_the_whole(key, x64):
     samples = weight(key, 8, WINDOWS["plain"])
     whole = compiled(routes._pairs, samples, samples)
     halves = compiled(routes._halved, samples, smallest=2)
-    np.testing.assert_allclose(halves, whole, rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(halves, whole, rtol=1e-12, atol=1e-10)
 
 
 def test_the_cheaper_route_is_chosen():
