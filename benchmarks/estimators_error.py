@@ -53,7 +53,7 @@ def digits_table():
         owner=np.arange(rows) // 5,
         penalty=1e-2,
     )
-    return exact.table(game, chunk_size=256)
+    return exact.table(game)
 
 
 def tables():

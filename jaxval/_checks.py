@@ -60,10 +60,10 @@ def one_of(name: str, value: Any, choices: Iterable[Any]) -> None:
     Example:
       >>> one_of("kind", "soft", ("classification", "soft", "regression"))
     """
-    known = tuple(choices)
-    if not any(isinstance(value, type(one)) and value == one for one in known):
+    allowed = tuple(choices)
+    if not any(isinstance(value, type(one)) and value == one for one in allowed):
         raise ValueError(
-            f"{name} must be one of {', '.join(map(repr, known))}; got {value!r}."
+            f"{name} must be one of {', '.join(map(repr, allowed))}; got {value!r}."
         )
 
 
@@ -74,9 +74,9 @@ def whole_number(name: str, value: Any, *, at_least: int = 1) -> int:
       >>> whole_number("k", np.int32(3))
       3
     """
-    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    is_whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
     check(
-        whole and value >= at_least,
+        is_whole and value >= at_least,
         f"{name} must be a whole number of at least {at_least}; got {value!r}.",
     )
     return int(value)
@@ -189,7 +189,7 @@ def groups(name: str, owner: Any, *, at_least: int = 1) -> int:
 
 
 def class_numbers(name: str, y: Any) -> np.ndarray:
-    """Raise unless `y` holds class numbers, one a row.
+    """Raise unless `y` holds class numbers, one per row.
 
     Returns:
       `y` as NumPy.

@@ -72,7 +72,7 @@ def real_targets(**targets: Any) -> tuple[np.ndarray, ...]:
       >>> y.shape, y_valid.shape
       ((2, 1), (3, 1))
     """
-    found = []
+    arrays = []
     for name, values in targets.items():
         array = numbers(name, values)
         check(
@@ -80,14 +80,14 @@ def real_targets(**targets: Any) -> tuple[np.ndarray, ...]:
             f"{name} must hold one target per row, of one row at least; got shape "
             f"{array.shape}.",
         )
-        found.append(array.reshape(len(array), -1))
-    widths = [array.shape[1] for array in found]
+        arrays.append(array.reshape(len(array), -1))
+    widths = [array.shape[1] for array in arrays]
     check(
         len(set(widths)) <= 1 and min(widths, default=1) > 0,
         f"{', '.join(targets)} must have the same outputs, one at least; got {widths} "
         "outputs per row.",
     )
-    return tuple(found)
+    return tuple(arrays)
 
 
 def class_targets(
@@ -131,7 +131,7 @@ def class_targets(
         f"{ {name: str(array.dtype) for name, array in arrays.items()} }. Convert one.",
     )
     if any(text.values()):
-        found, count = _number_labels(arrays)
+        classes, count = _number_labels(arrays)
     else:
         read = [_class_numbers(name, array) for name, array in arrays.items()]
         widths = {width for _, width in read if width}
@@ -140,15 +140,15 @@ def class_targets(
             f"{', '.join(arrays)} must be one-hot over the same classes; got "
             f"{sorted(widths)} columns.",
         )
-        found = [numbers for numbers, _ in read]
-        count = max([*widths, *(int(numbers.max()) + 1 for numbers in found)])
+        classes = [numbers for numbers, _ in read]
+        count = max([*widths, *(int(numbers.max()) + 1 for numbers in classes)])
     limit = _MOST_CLASSES if num_classes is None else num_classes
     check(
         count <= limit,
         f"{', '.join(targets)} must hold class numbers 0 to {limit - 1}; got "
         f"{count - 1}. Number the classes from 0 without gaps.",
     )
-    return tuple(found), count if num_classes is None else num_classes
+    return tuple(classes), count if num_classes is None else num_classes
 
 
 def labels(**targets: Any) -> tuple[np.ndarray, ...]:

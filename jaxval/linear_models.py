@@ -162,11 +162,11 @@ def fit_logistic(
       x: Inputs of a `Design`.
       targets: One-hot classes.
       present: Mask of the coalition's rows, $m$ of them.
-      penalty: $\lambda$, on the weights of the features as they were given.
+      penalty: Multiplier $\lambda$, on the weights of the features as they were given.
       start: Weights of a similar coalition, or zeros.
       tolerance: Largest entry of the gradient of the objective over $m$ that passes.
-        Raw features of large scale make gradients large: from the hundredth step on it
-        is enough that the gradient for features of unit mean square is as small.
+        From the hundredth step on it is enough that the gradient for features of unit
+        mean square is as small, as raw features of large scale make gradients large.
       max_steps: Newton steps at most.
 
     Returns:
@@ -228,15 +228,18 @@ def fit_logistic(
         return look(weights, logits, at.steps + 1, at.products + products)
 
     zero = jnp.zeros((), jnp.int32)
-    goes_on = lambda at: ~flat(at) & (at.steps < max_steps)
+
+    def goes_on(at):
+        return ~flat(at) & (at.steps < max_steps)
+
     end = jax.lax.while_loop(goes_on, step, look(start, x @ start, zero, zero))
     gradient = jnp.max(jnp.abs(end.slope)) / size
     return LogisticFit(end.weights, gradient, end.steps, end.products, flat(end))
 
 
 def _check_shapes(x, targets, present, start):
-    told = {"x": x, "targets": targets, "present": present, "start": start}
-    for name, array in told.items():
+    arrays = {"x": x, "targets": targets, "present": present, "start": start}
+    for name, array in arrays.items():
         check(
             hasattr(array, "ndim") and array.ndim == (1 if name == "present" else 2),
             f"{name} must be one array, x (rows, features), targets (rows, classes), "
@@ -248,7 +251,7 @@ def _check_shapes(x, targets, present, start):
         and start.shape == (x.shape[1], targets.shape[1]),
         "x, targets, present and start must fit together: (rows, features), (rows, "
         "classes), (rows,), (features, classes); got "
-        f"{[array.shape for array in told.values()]}.",
+        f"{[array.shape for array in arrays.values()]}.",
     )
 
 
@@ -285,7 +288,10 @@ def _conjugate_gradients(curve, target, diagonal, accuracy=0.3, most=100):
         jnp.zeros_like(target), target, scaled, scaled, jnp.sum(target * scaled),
         jnp.zeros((), jnp.int32),
     )  # fmt: skip
-    goes_on = lambda at: (at.rho > goal) & (at.count < most)
+
+    def goes_on(at):
+        return (at.rho > goal) & (at.count < most)
+
     end = jax.lax.while_loop(goes_on, step, start)
     return end.solution, end.count
 
@@ -304,9 +310,9 @@ def fit_ridge(
     isn't penalised; the model of the empty coalition is 0.
 
     Args:
-      scatter: $X_S^\top X_S$.
-      cross: $X_S^\top Y_S$.
-      penalty: $\lambda$, against the *sum* of squared errors.
+      scatter: Products $X_S^\top X_S$.
+      cross: Products $X_S^\top Y_S$.
+      penalty: Multiplier $\lambda$, against the *sum* of squared errors.
 
     Returns:
       Weights, one column per output.

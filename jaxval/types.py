@@ -133,7 +133,7 @@ class ValueEstimate(NamedTuple):
       stderr: Standard error of each value, in the same units; 0 where it is exact, NaN
         where too few units were drawn to tell.
       counts: Independent units behind each value (permutations, antithetic pairs,
-        coalitions, seeds: the estimator says which).
+        coalitions or seeds; the estimator says which).
       degrees: Degrees of freedom of each standard error; `counts - 1` when `None`,
         infinite where the values are exact by construction.
       unit_range: Largest less smallest unit over all players: what units that agree

@@ -33,16 +33,19 @@ class Problem:
         loss = functools.partial(self.mean_loss, unravel)
 
         def product(vector):
-            gradient = lambda p: jax.grad(loss)(p, x, y)
-            return jax.jvp(gradient, (flat,), (vector,))[1] + shift * vector
+            _, change = jax.jvp(lambda p: jax.grad(loss)(p, x, y), (flat,), (vector,))
+            return change + shift * vector
+
+        def own(row):
+            xi, yi = row
+            return jax.grad(loss)(flat, xi[None], yi[None]) @ direction
 
         direction = self.solve(product, target)
-        left = jnp.linalg.norm(product(direction) - target)
+        residual = jnp.linalg.norm(product(direction) - target)
         scale = jnp.linalg.norm(target)
-        of_row = lambda p, xi, yi: loss(p, xi[None], yi[None])
-        own = lambda row: jax.grad(of_row)(flat, *row) @ direction
         values = jax.lax.map(own, (x, y), batch_size=self.batch_size) / len(x)
-        return values, jnp.where(scale > 0, left / jnp.where(scale > 0, scale, 1), 0.0)
+        residual = residual / jnp.where(scale > 0, scale, 1)
+        return values, jnp.where(scale > 0, residual, 0.0)
 
 
 # The data are arguments: XLA would fold constants of their size for minutes.

@@ -26,22 +26,14 @@ import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int
 
-from jaxval._checks import (
-    check,
-    finite,
-    groups,
-    positive,
-    same_features,
-    same_length,
-    train_and_valid,
-)
-from jaxval._targets import class_targets
-from jaxval.attribution.hessian import Problem, all_rows, each_query
-from jaxval.attribution.solvers import InverseFn, conjugate_gradient
+from jaxval._checks import groups, same_length
+from jaxval.attribution._inputs import check_solved, read_problem
+from jaxval.attribution.hessian import all_rows, each_query
+from jaxval.attribution.solvers import InverseFn
 from jaxval.coalitions.game import Game, Rows
 from jaxval.execution.precision import float64, in_double
 from jaxval.games.analytic import additive
-from jaxval.training.losses import LossFn, cross_entropy
+from jaxval.training.losses import LossFn
 from jaxval.types import AnyArray, ApplyFn, Dataset, Points
 
 __all__ = [
@@ -57,9 +49,6 @@ __all__ = [
 _TOLERATED = 0.1
 """Share of the gradient that a solve may leave before it is warned of."""
 
-_DIVERGED = 10.0
-"""The same, from which it is an error: zero would be a ten times better answer."""
-
 
 class UnsolvedWarning(UserWarning):
     """The linear system behind influence functions was not solved well."""
@@ -70,7 +59,7 @@ class Influences(NamedTuple):
 
     Attributes:
       values: Rise of the mean validation loss without each row.
-      residual: $\lVert (H + \delta I) s - g \rVert / \lVert g \rVert$ with
+      residual: Norm $\lVert (H + \delta I) s - g \rVert / \lVert g \rVert$ with
         $g = \nabla L_V$; 0 where the gradient is 0.
     """
 
@@ -99,9 +88,10 @@ def influences(
       loss: Loss with one entry per row, as in `training.losses`.
       data: Training rows; classes in any spelling where the loss is `cross_entropy`.
       valid: Validation rows.
-      damping: $\delta$, added to the Hessian's diagonal; 0 for strictly convex losses.
+      damping: Damping $\delta$, added to the Hessian's diagonal; 0 for strictly convex
+        losses.
       inverse: Solver; `conjugate_gradient()` when left out, or `lissa(...)`.
-      penalty: $\lambda$, multiplier of half the squared norm of the parameters.
+      penalty: Multiplier $\lambda$ of half the squared norm of the parameters.
       batch_size: Rows whose gradients are held at once.
 
     Raises:
@@ -125,19 +115,19 @@ def influences(
     References:
       Koh and Liang, ICML 2017, Eq. 2.
     """
-    found = solved_influences(
+    solution = solved_influences(
         apply_fn, params, loss, data, valid, damping=damping, inverse=inverse,
         penalty=penalty, batch_size=batch_size,
     )  # fmt: skip
-    if found.residual > _TOLERATED:
+    if solution.residual > _TOLERATED:
         warnings.warn(
-            f"influence functions: the solver left {found.residual:.0%} of the "
+            f"influence functions: the solver left {solution.residual:.0%} of the "
             "validation gradient; the values are approximate. Allow more steps, or "
             "raise damping.",
             UnsolvedWarning,
             stacklevel=2,
         )
-    return found.values
+    return solution.values
 
 
 def solved_influences(
@@ -163,9 +153,9 @@ def solved_influences(
       loss: Loss with one entry per row.
       data: Training rows.
       valid: Validation rows.
-      damping: $\delta$, added to the Hessian's diagonal.
+      damping: Damping $\delta$, added to the Hessian's diagonal.
       inverse: Solver; `conjugate_gradient()` when left out.
-      penalty: $\lambda$, multiplier of half the squared norm of the parameters.
+      penalty: Multiplier $\lambda$ of half the squared norm of the parameters.
       batch_size: Rows whose gradients are held at once.
 
     Raises:
@@ -176,21 +166,21 @@ def solved_influences(
       >>> apply = lambda w, x: x @ w[:, None]
       >>> x, y = jnp.ones((2, 1)), jnp.array([0.0, 2.0])
       >>> data, valid = Dataset(x, y, jnp.array([0, 1])), Points(x[:1], y[1:] + 1)
-      >>> found = solved_influences(
+      >>> solution = solved_influences(
       ...     apply, jnp.ones(1), squared_error, data, valid, damping=0.0
       ... )
-      >>> found.residual < 1e-6
+      >>> solution.residual < 1e-6
       True
 
     References:
       Koh and Liang, ICML 2017, Eq. 2; Basu, Pope and Feizi, *Influence functions in
       deep learning are fragile*, ICLR 2021.
     """
-    problem, rows = _problem(
+    problem, rows = read_problem(
         apply_fn, params, loss, data, valid, damping, inverse, penalty, batch_size
     )
     values, residual = jax.tree.map(np.asarray, all_rows(problem, params, *rows))
-    _check_solved(values, residual)
+    check_solved(values, residual)
     return Influences(values, float(residual))
 
 
@@ -217,9 +207,9 @@ def query_influences(
       loss: Loss with one entry per row.
       data: Training rows.
       valid: Validation rows, the queries.
-      damping: $\delta$, added to the Hessian's diagonal.
+      damping: Damping $\delta$, added to the Hessian's diagonal.
       inverse: Solver; `conjugate_gradient()` when left out.
-      penalty: $\lambda$, multiplier of half the squared norm of the parameters.
+      penalty: Multiplier $\lambda$ of half the squared norm of the parameters.
       batch_size: Rows whose gradients are held at once.
 
     Returns:
@@ -241,58 +231,12 @@ def query_influences(
     References:
       Koh and Liang, ICML 2017, Eq. 2.
     """
-    problem, rows = _problem(
+    problem, rows = read_problem(
         apply_fn, params, loss, data, valid, damping, inverse, penalty, batch_size
     )
     values, residuals = jax.tree.map(np.asarray, each_query(problem, params, *rows))
-    _check_solved(values, residuals.max())
+    check_solved(values, residuals.max())
     return values.T
-
-
-def _problem(
-    apply_fn, params, loss, data, valid, damping, inverse, penalty, batch_size
-):
-    positive("damping", damping, zero=True)
-    positive("penalty", penalty, zero=True)
-    check(batch_size >= 1, f"batch_size must be at least 1; got {batch_size}.")
-    data, valid = _checked(apply_fn, params, loss, data, valid)
-    solve = conjugate_gradient() if inverse is None else inverse
-    rows = map(jnp.asarray, (data.x, data.y, valid.x, valid.y))
-    problem = Problem(apply_fn, loss, solve, batch_size)
-    return problem, (*rows, jnp.asarray(penalty + damping))
-
-
-def _check_solved(values, residual):
-    check(
-        bool(np.isfinite(values).all() and residual < _DIVERGED),
-        "influence functions diverged: the solver ended further from a solution than "
-        f"it began (relative residual {residual:.2g}). Raise damping, or the scale of "
-        "lissa.",
-    )
-
-
-def _checked(apply_fn, params, loss, data, valid) -> tuple[Dataset, Points]:
-    """The data, with class numbers where the loss wants classes."""
-    train_and_valid(data, valid)
-    for leaf in jax.tree.leaves(params):
-        finite("params", leaf)
-    outputs = jax.eval_shape(apply_fn, params, jnp.asarray(valid.x[:1])).shape[1]
-    targets = {"data.y": data.y, "valid.y": valid.y}
-    if loss is cross_entropy:
-        (y, y_valid), _ = class_targets(outputs, **targets)
-        return data._replace(y=y), valid._replace(y=y_valid)
-    same_features(**targets)
-    for name, labels in targets.items():
-        labels = np.asarray(labels)
-        # Whole numbers for several outputs are classes, which nothing else would check.
-        if outputs < 2 or labels.ndim > 1 or labels.dtype.kind not in "iu":
-            continue
-        check(
-            bool(labels.min() >= 0 and labels.max() < outputs),
-            f"{name} must hold class numbers 0 to {outputs - 1}, one for each output "
-            f"of the network; got {labels.min()} to {labels.max()}.",
-        )
-    return data, valid
 
 
 def influence(

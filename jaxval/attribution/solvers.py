@@ -47,7 +47,7 @@ def lissa(*, scale: float, steps: int = 5000) -> InverseFn:
     largest eigenvalue, and diverges to infinity otherwise.
 
     Args:
-      scale: $\sigma$; Koh and Liang take 10 to 25.
+      scale: Scale $\sigma$; Koh and Liang take 10 to 25.
       steps: Terms of the series.
 
     Raises:
@@ -85,5 +85,7 @@ class _Lissa:
     steps: int
 
     def __call__(self, product, right):
-        step = lambda _, u: right + u - product(u) / self.scale
+        def step(_, u):
+            return right + u - product(u) / self.scale
+
         return jax.lax.fori_loop(0, self.steps, step, right) / self.scale

@@ -20,7 +20,9 @@ _Parts = tuple[tuple[Any, ...], tuple[Game, ...]]
 """Factors, and the games that they multiply."""
 
 
-def combine(coefficients: Sequence[float | Scalar], games: Sequence[Game]) -> Game:
+def combine(
+    coefficients: Sequence[float | int | Scalar], games: Sequence[Game]
+) -> Game:
     r"""The game $\sum_j c_j v_j$; every part answers in its own fastest way.
 
     Args:
@@ -126,9 +128,10 @@ def _combined_leave_one_out(parts: _Parts) -> Any:
 def _weigh_left_out(parts: _Parts, ask: Callable[[Game], Any]) -> LeaveOneOut:
     coefficients, games = parts
     answers = [ask(game) for game in games]
-    weigh = lambda xs: jnp.asarray(
-        sum(c * x for c, x in zip(coefficients, xs, strict=True))
-    )
+
+    def weigh(xs: Sequence[Any]) -> Any:
+        return jnp.asarray(sum(c * x for c, x in zip(coefficients, xs, strict=True)))
+
     return LeaveOneOut(
         weigh([a.full for a in answers]), weigh([a.without for a in answers])
     )

@@ -14,7 +14,7 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Bool, Float
 
 from jaxval.coalitions import masks as _masks
-from jaxval.execution.precision import packed, unpacked
+from jaxval.execution.precision import in_double, packed, unpacked
 from jaxval.types import AnyArray, Mask, Order, Scalar
 
 __all__ = ["Game", "LeaveOneOut", "Rows", "as_scalar"]
@@ -105,8 +105,8 @@ class Game:
       on_host: Whether `score` takes and returns NumPy and can't be traced by JAX.
       rows: Scores of single validation rows, where the score is made of them.
       fingerprint: Hash of the data behind a game that carries no arrays (a closure, a
-        game on the host), for the identity of a checkpoint. It is not part of the
-        pytree: games that differ in it alone share their programs.
+        game on the host), for the identity of a checkpoint; no part of the pytree, so
+        that games which differ in it alone share their programs.
 
     Example:
       >>> majority = Game(3, lambda mask: (mask.sum() >= 2) * 1.0)
@@ -193,6 +193,7 @@ class Game:
         scores = rows.scores(_masks.leave_one_out(self.num_players))
         return LeaveOneOut(scores[0], scores[1:])
 
+    @in_double
     def reduce_rows(self, scores: Any, weights: Any = None) -> Any:
         r"""$v$ from the scores of rows: the metric under weights of the rows.
 
@@ -200,11 +201,7 @@ class Game:
           scores: Scores of rows, `(..., rows)`.
           weights: One weight per row, summing to 1; uniform when left out.
         """
-        rows = self._by_row()
-        xp = np if isinstance(scores, np.ndarray) else jnp
-        if weights is None:
-            weights = xp.full(rows.num_rows, 1.0 / rows.num_rows)
-        return scores @ weights if rows.reduce is None else rows.reduce(scores, weights)
+        return _reduced(self._by_row(), scores, weights)
 
     def _by_row(self) -> Rows:
         if self.rows is None:
@@ -253,6 +250,15 @@ class Game:
         game = packed(self)
         fields = {f.name: getattr(game, f.name) for f in dataclasses.fields(Game)}
         return _restore, (fields | {"fingerprint": self.fingerprint},)
+
+
+@in_double
+def _reduced(rows: Rows, scores: Any, weights: Any) -> Any:
+    # Scores of rows are float64 also where the rest of the program is not.
+    xp = np if isinstance(scores, np.ndarray) else jnp
+    if weights is None:
+        weights = xp.full(rows.num_rows, 1.0 / rows.num_rows, scores.dtype)
+    return scores @ weights if rows.reduce is None else rows.reduce(scores, weights)
 
 
 def _restore(fields: dict[str, Any]) -> Game:

@@ -114,11 +114,11 @@ def prefix_scores(
         return scores(game, np.asarray(_masks.prefixes(jnp.asarray(order))))
     with double():
         ask = game.prefix_scores if game.on_host else functools.partial(_prefixes, game)
-        found = np.asarray(ask(jnp.asarray(order)), np.float64)
-    bad = np.flatnonzero(~np.isfinite(found))
+        values = np.asarray(ask(jnp.asarray(order)), np.float64)
+    bad = np.flatnonzero(~np.isfinite(values))
     if bad.size:
-        raise not_finite(found[bad[0]], np.asarray(order)[: bad[0]].tolist(), bad.size)
-    return found
+        raise not_finite(values[bad[0]], np.asarray(order)[: bad[0]].tolist(), bad.size)
+    return values
 
 
 def leave_one_out_scores(game: Game) -> LeaveOneOut:
@@ -136,8 +136,8 @@ def leave_one_out_scores(game: Game) -> LeaveOneOut:
     if _is_traced(game):
         return in_double(game.leave_one_out_scores)()
     if game.fast_leave_one_out is None:
-        found = scores(game, _all_but_one(game.num_players))
-        return LeaveOneOut(found[0], found[1:])
+        answers = scores(game, _all_but_one(game.num_players))
+        return LeaveOneOut(answers[0], answers[1:])
     with double():
         ask = game.leave_one_out_scores if game.on_host else _leave_one_out(game)
         full, without = (np.asarray(part, np.float64) for part in ask())
@@ -163,28 +163,28 @@ def powerset_scores(
     if _is_traced(game):
         return in_double(game.powerset_scores)()
     if game.fast_powerset is None:
-        found = np.empty(2**n)
+        values = np.empty(2**n)
         chunk = max(_BUFFER // max(n, 1), 1)
         if 2**n <= chunk:
             return scores(game, _numbered(n, 0, 2**n), progress=progress)
         for start in range(0, 2**n, chunk):
             stop = min(start + chunk, 2**n)
-            found[start:stop] = scores(game, _numbered(n, start, stop))
+            values[start:stop] = scores(game, _numbered(n, start, stop))
             if progress is not None:
                 progress(stop, 2**n)
-        return found
+        return values
     with double():
         ask = (
             game.powerset_scores if game.on_host else functools.partial(_powerset, game)
         )
-        found = np.asarray(ask(), np.float64)
+        values = np.asarray(ask(), np.float64)
     if progress is not None:
         progress(2**n, 2**n)
-    bad = np.flatnonzero(~np.isfinite(found))
+    bad = np.flatnonzero(~np.isfinite(values))
     if bad.size:
         members = np.flatnonzero(bad[0] >> np.arange(n) & 1).tolist()
-        raise not_finite(found[bad[0]], members, bad.size)
-    return found
+        raise not_finite(values[bad[0]], members, bad.size)
+    return values
 
 
 def ends(game: Game) -> Ends:
@@ -215,7 +215,7 @@ def row_scores(
     Args:
       game: Game whose `rows` says how its score is made of those of validation rows.
       masks: Coalitions, one per row.
-      block: Coalitions asked at once: this bounds the memory.
+      block: Coalitions asked at once, which bounds the memory.
       reduce: Applied to each block before the next is asked; all blocks are kept, one
         below the other, when `None`.
 
@@ -245,14 +245,14 @@ def row_scores(
             some = members[start : start + block]
             # The last block is padded, so that all are compiled once.
             padded = np.concatenate([some, np.repeat(some[:1], block - len(some), 0)])
-            asked = padded if len(members) > block else some
+            batch = padded if len(members) > block else some
             ask = game.row_scores if game.on_host else functools.partial(_rows, game)
-            found = np.asarray(ask(asked), np.float64)[: len(some)]
-            bad = np.flatnonzero(~np.isfinite(found).all(axis=1))
+            answers = np.asarray(ask(batch), np.float64)[: len(some)]
+            bad = np.flatnonzero(~np.isfinite(answers).all(axis=1))
             if bad.size:
                 players = np.flatnonzero(some[bad[0]]).tolist()
                 raise not_finite("not finite in some row", players, bad.size)
-            parts.append(found if reduce is None else reduce(found))
+            parts.append(answers if reduce is None else reduce(answers))
     return parts if reduce is not None else np.concatenate(parts)
 
 
@@ -282,7 +282,7 @@ def _in_blocks(
     total, n = masks.shape
     room = min(max(_BUFFER // max(4 * n, 1), _BLOCK_DEVICE), 4096)
     room -= room % _BLOCK_DEVICE
-    found = np.empty(total)
+    values = np.empty(total)
     buffer = np.zeros((room, n), bool)
     for start in range(0, total, room):
         some = masks[start : start + room]
@@ -291,10 +291,10 @@ def _in_blocks(
         if isinstance(part, jax.core.Tracer):
             # The game's function closes over what is being traced.
             return game.scores(jnp.asarray(masks))
-        found[start : start + room] = np.asarray(part)[: len(some)]
+        values[start : start + room] = np.asarray(part)[: len(some)]
         if progress is not None:
             progress(start + len(some), total)
-    return found
+    return values
 
 
 @jax.jit
@@ -336,12 +336,12 @@ def _numbered(num_players: int, start: int, stop: int) -> Bool[np.ndarray, "m n"
 
 
 def _check_finite(
-    found: Float[np.ndarray, " m"], masks: Bool[np.ndarray, "m n"]
+    values: Float[np.ndarray, " m"], masks: Bool[np.ndarray, "m n"]
 ) -> None:
-    bad = np.flatnonzero(~np.isfinite(found))
+    bad = np.flatnonzero(~np.isfinite(values))
     if bad.size:
         members = np.flatnonzero(masks[bad[0]]).tolist()
-        raise not_finite(found[bad[0]], members, bad.size)
+        raise not_finite(values[bad[0]], members, bad.size)
 
 
 def not_finite(value: Any, members: list[int], count: int) -> ValueError:

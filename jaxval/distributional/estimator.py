@@ -61,7 +61,7 @@ def distributional_shapley(
     Args:
       num_pool: Rows of the pool.
       num_points: Points to be valued.
-      max_size: $m$, the size of data set that the value is meant for.
+      max_size: Size $m$ of data set that the value is meant for.
       size_power: $\alpha$; above 0 small sets, which are cheap and tell most, come more
         often and weigh less. The expectation is the same, the spread need not be: large
         sets are rare and weigh much, and standard errors can't know of those that have
@@ -115,8 +115,8 @@ def efficiency(max_size: int, size_power: float = 0.0) -> float:
     $m^2 / \sum_k p_k^{-1}$: 1 without importance weights.
 
     Args:
-      max_size: $m$.
-      size_power: $\alpha$ of `distributional_shapley`.
+      max_size: Size $m$ of the data set.
+      size_power: Power $\alpha$ of `distributional_shapley`.
 
     Raises:
       ValueError: If `max_size` is not positive, or `size_power` too large for it.
@@ -137,8 +137,8 @@ def iterations(
     Args:
       num_iterations: Sets $S$ to draw.
       num_points: Points to be valued, $n$.
-      max_size: $m$ of the estimator.
-      size_power: $\alpha$ of the estimator.
+      max_size: Size $m$ of the estimator.
+      size_power: Power $\alpha$ of the estimator.
 
     Raises:
       ValueError: If a number is not positive.

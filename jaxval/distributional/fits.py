@@ -95,7 +95,9 @@ def ridge_scores(
     leverage = 1.0 + jnp.sum(arrays.x.T * turned, axis=0)
     miss = (arrays.y - arrays.x @ weights) / leverage[:, None]
     base, reach = arrays.x_valid @ weights, arrays.x_valid @ turned
-    judge = lambda outputs: mean_metric(metric, outputs, arrays.y_valid)
-    joined = lambda z: judge(base + z[0][:, None] * z[1][None, :])
-    each = jax.vmap(joined)((reach.T, miss))
-    return jnp.concatenate([judge(base)[None], each])
+
+    def score(outputs):
+        return mean_metric(metric, outputs, arrays.y_valid)
+
+    each = jax.vmap(lambda r, m: score(base + r[:, None] * m[None, :]))(reach.T, miss)
+    return jnp.concatenate([score(base)[None], each])

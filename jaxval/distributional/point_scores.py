@@ -184,8 +184,11 @@ def with_class_rule(
         f"{sizes}; got {shape}.",
     )
     classes = np.unique(np.concatenate([pool_labels, point_labels]))
-    has = lambda labels: jnp.asarray(labels[:, None] == classes[None, :])
-    table = _Classes(has(pool_labels), has(point_labels), float64(empty_score))
+    pool, points = (
+        jnp.asarray(labels[:, None] == classes[None, :])
+        for labels in (pool_labels, point_labels)
+    )
+    table = _Classes(pool, points, float64(empty_score))
     return PointScores(*shape, Partial(_with_class_rule, point_scores, table))
 
 
@@ -197,8 +200,8 @@ class _Classes(NamedTuple):
 
 @in_double
 def _with_class_rule(point_scores: PointScores, table: _Classes, rows, size):
-    drawn = (jnp.arange(len(rows)) < size)[:, None]
-    there = jnp.any(table.pool[rows] & drawn, axis=0)  # (classes,)
+    inside = (jnp.arange(len(rows)) < size)[:, None]
+    there = jnp.any(table.pool[rows] & inside, axis=0)  # (classes,)
     scores = point_scores(rows, size)
     base = jnp.where(there.all(), scores[0], table.empty)
     complete = jnp.all(there[None, :] | table.points, axis=1)  # (n,)
@@ -219,9 +222,11 @@ class _FromCounts:
         counts = counts.at[rows].add((jnp.arange(len(rows)) < size).astype(jnp.int32))
         # The first place adds no point.
         extra = jnp.arange(num_points + 1, dtype=jnp.int32) + (num_pool - 1)
-        one = lambda place: score(
-            counts.at[place].add((place >= num_pool).astype(counts.dtype))
-        )
+
+        def one(place):
+            added = (place >= num_pool).astype(counts.dtype)
+            return score(counts.at[place].add(added))
+
         if self.batch_size is None or self.batch_size > num_points:
             return jax.vmap(one)(extra)
         return jax.lax.map(one, extra, batch_size=self.batch_size)

@@ -98,9 +98,10 @@ def nearest_neighbours(
     )
 
     def fit(x, y, values):
-        make = lambda: _scaled(
-            neighbors.KNeighborsRegressor(min(num_neighbours, len(x)))
-        )
+        def make():
+            count = min(num_neighbours, len(x))
+            return _scaled(neighbors.KNeighborsRegressor(count))
+
         return _of_all_classes(make, with_target)(x, y, values)
 
     return fit
@@ -139,10 +140,10 @@ def best_per_class(num_folds: int = 10, seed: int = 0) -> ValueModel:
         _check_classes(y)
         rows = {c: np.flatnonzero(y == c) for c in np.unique(y)}
         models = {c: _best(x[i], values[i], num_folds, seed) for c, i in rows.items()}
-        overall, known = float(values.mean()), x
+        overall, fitted_x = float(values.mean()), x
 
         def predict(x, y):
-            x, y = _joining(known, x, y)
+            x, y = _joining(fitted_x, x, y)
             out = np.full(len(x), overall)
             for c, model in models.items():
                 if np.any(y == c):
@@ -190,8 +191,9 @@ def cross_validated(
         return float("nan")
     folds = model_selection.KFold(min(num_folds, len(x)), shuffle=True, random_state=0)
     predicted = np.empty(len(x))
-    for known, held in folds.split(x):
-        predicted[held] = model(x[known], y[known], values[known])(x[held], y[held])
+    for fitted, held_out in folds.split(x):
+        predict = model(x[fitted], y[fitted], values[fitted])
+        predicted[held_out] = predict(x[held_out], y[held_out])
     return float(1 - np.mean((values - predicted) ** 2) / np.var(values))
 
 
@@ -205,10 +207,10 @@ def _of_all_classes(make: Callable[[], Any], with_target: bool) -> ValueModel:
     return fit
 
 
-def _joining(known, x, y):
+def _joining(fitted_x, x, y):
     x, y = _rows(x), np.asarray(y)
     same_length(x=x, y=y)
-    same_features(**{"x of known values": known, "x": x})
+    same_features(**{"x of known values": fitted_x, "x": x})
     finite("x", x)
     return x, y
 
@@ -236,11 +238,13 @@ def _best(x, values, num_folds, seed):
         min(num_folds, len(x)), shuffle=True, random_state=seed
     )
     smallest = len(x) - -(-len(x) // folds.get_n_splits())
-    score = lambda model: np.mean(
-        model_selection.cross_val_score(
+
+    def score(model):
+        scores = model_selection.cross_val_score(
             model, x, values, cv=folds, scoring="neg_mean_squared_error"
         )
-    )
+        return np.mean(scores)
+
     with warnings.catch_warnings():
         # A Lasso that has not settled is judged like any other candidate.
         warnings.simplefilter("ignore", exceptions.ConvergenceWarning)

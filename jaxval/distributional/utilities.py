@@ -80,7 +80,7 @@ def logistic(
       points: Inputs and classes to be valued.
       valid: Inputs and classes to score with.
       penalty: Multiplier of half the squared norm of the weights, against the *sum* of
-        the losses: scikit-learn's `LogisticRegression(C=1 / penalty)`.
+        losses. It is scikit-learn's `LogisticRegression(C=1 / penalty)`.
       tolerance: Tolerance of the solver (see `linear_models.fit_logistic`); a fit that
         doesn't reach it scores NaN, which `semivalues.run` refuses.
       batch_size: Points fitted at once: for accelerators. One after another when left
@@ -111,12 +111,12 @@ def logistic(
         f"batch_size must be at least 1; got {batch_size}.",
     )
     frame = linear_models.design(pool.x)
-    indicators = lambda y: float64(np.eye(classes)[y])
+    one_hot = np.eye(classes)
     arrays = LogisticArrays(
         x_pool=frame.x,
-        y_pool=indicators(pool.y),
+        y_pool=float64(one_hot[pool.y]),
         x=linear_models.rotate(frame, points.x),
-        y=indicators(points.y),
+        y=float64(one_hot[points.y]),
         x_valid=linear_models.rotate(frame, valid.x),
         y_valid=jnp.asarray(valid.y, jnp.int32),
         penalty=float64(penalty),
@@ -150,7 +150,7 @@ def ridge(
         drawn from.
       points: Features and targets to be valued.
       valid: Features and targets to score with.
-      penalty: $\lambda$, multiplier of the squared norm of all weights.
+      penalty: Multiplier $\lambda$ of the squared norm of all weights.
       metric: Metric of predictions and targets, one score per validation row.
 
     Raises:
@@ -192,20 +192,20 @@ class _RidgeScores:
 
 def _with_classes(pool, points, valid) -> tuple[tuple[Points, ...], int]:
     """The three with class numbers that mean the same in each, and how many."""
-    parts = _inputs(pool, points, valid)
+    inputs = _inputs(pool, points, valid)
     names = ("pool.y", "points.y", "valid.y")
-    targets = {name: part.y for name, part in zip(names, parts, strict=True)}
+    targets = {name: each.y for name, each in zip(names, inputs, strict=True)}
     labels, classes = class_targets(**targets)
-    with_labels = zip(parts, labels, strict=True)
-    return tuple(part._replace(y=y) for part, y in with_labels), classes
+    with_labels = zip(inputs, labels, strict=True)
+    return tuple(each._replace(y=y) for each, y in with_labels), classes
 
 
 def _inputs(pool, points, valid) -> tuple[Points, ...]:
     """Flat finite inputs of the same features, a row at least in each."""
-    found = {}
+    inputs = {}
     for name, (x, y) in {"pool": pool, "points": points, "valid": valid}.items():
         same_length(**{f"{name}.x": x, f"{name}.y": y})
         check(len(x) > 0, f"{name} is empty: it must have at least one row.")
-        found[name] = Points(numbers(f"{name}.x", x).reshape(len(x), -1), y)
-    same_features(**{f"{name}.x": part.x for name, part in found.items()})
-    return tuple(found.values())
+        inputs[name] = Points(numbers(f"{name}.x", x).reshape(len(x), -1), y)
+    same_features(**{f"{name}.x": each.x for name, each in inputs.items()})
+    return tuple(inputs.values())

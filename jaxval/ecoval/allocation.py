@@ -143,10 +143,14 @@ def _allocate(v_c, n_c, points, reference, terms, share_rule) -> Allocation:
     # (m,) shares of the points, (n,) of the members, (clusters,) truth values.
     alpha, beta, of_members, unsafe, zero = _shares(points, reference, n_c, share_rule)
     safe = 1.0 + each >= _SAFE
-    at = lambda per_cluster: per_cluster[points.cluster]
-    gamma = lambda share: jnp.where(
-        at(safe), (1.0 + share * at(v_c)) / at(jnp.where(safe, 1.0 + each, 1.0)), 1.0
-    )
+
+    def at(per_cluster):
+        return per_cluster[points.cluster]
+
+    def gamma(share):
+        divisor = at(jnp.where(safe, 1.0 + each, 1.0))
+        return jnp.where(at(safe), (1.0 + share * at(v_c)) / divisor, 1.0)
+
     bounds = [_range(share, reference.cluster, n_c) for share in of_members]
     one, nowhere = jnp.ones_like(alpha), jnp.zeros(alpha.shape, bool)
     gammas, outside, lead = [one, one], nowhere, jnp.zeros_like(alpha)

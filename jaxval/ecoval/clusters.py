@@ -35,8 +35,8 @@ class Mixture:
     Attributes:
       num_clusters: Number of components. Fewer are fitted to fewer points.
       covariance: Kind of covariance, `"full"`, `"tied"`, `"diag"` or `"spherical"` as
-        in scikit-learn. A full covariance in many dimensions fits little but its
-        regulariser: reduce them first (`principal_components`).
+        in scikit-learn. A full covariance in many dimensions fits little but the
+        regulariser; reduce them first (`principal_components`).
       tolerance: Gain in log-likelihood below which the fit ends.
       regulariser: Number added to the diagonals of the covariances.
       max_steps: Steps of expectation-maximisation, at most.

@@ -87,11 +87,14 @@ def trained_network(
     variables = fit(train_key, network.init(init_key), inputs, labels).variables
     outputs = jax.jit(lambda v, x: training.predict(network, v, x))
     held = np.flatnonzero(~np.asarray(taught))
-    told = losses.accuracy(outputs(variables, inputs[held]), labels[held])
-    accuracy = float(np.mean(np.asarray(told, np.float64)))
+    hits = losses.accuracy(outputs(variables, inputs[held]), labels[held])
+    accuracy = float(np.mean(np.asarray(hits, np.float64)))
     hidden = _network(without_head, inputs)
     look = jax.jit(lambda v, x: training.predict(hidden, v, x))
-    features = lambda rows: np.asarray(look(variables, jnp.asarray(rows, jnp.float32)))
+
+    def features(rows):
+        return np.asarray(look(variables, jnp.asarray(rows, jnp.float32)))
+
     if num_components is None:
         return Learned(features, accuracy)
     turn = principal_components(axes_key, features(x), num_components)

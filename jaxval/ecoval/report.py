@@ -108,11 +108,14 @@ def report(fitted: Fitted, allocation: Allocation) -> Report:
     hazards = allocation.hazards
     cluster, pooled = np.asarray(allocation.cluster), np.asarray(fitted.pool.cluster)
     count = len(hazards.no_members)
-    drawn = np.bincount(pooled[fitted.sample], minlength=count)
+    representatives = np.bincount(pooled[fitted.sample], minlength=count)
     size = np.bincount(pooled, minlength=count)
     factor = np.asarray(allocation.gamma_alpha) + np.asarray(allocation.gamma_beta)
     moved = np.abs(factor - 2)
-    inside = lambda hazard: int(np.asarray(hazard)[cluster].sum())
+
+    def inside(hazard):
+        return int(np.asarray(hazard)[cluster].sum())
+
     return Report(
         clusters=count,
         clusters_without_members=int(hazards.no_members.sum()),
@@ -127,7 +130,7 @@ def report(fitted: Fitted, allocation: Allocation) -> Report:
             np.sum((size > 0) & (size < fitted.clustering.parameters))
         ),
         clusters_short_of_representatives=int(
-            np.sum(drawn < fitted.settings.per_cluster)
+            np.sum(representatives < fitted.settings.per_cluster)
         ),
         points=len(cluster),
         points_without_members=inside(hazards.no_members),
@@ -151,9 +154,9 @@ def _noise(estimate) -> float:
 
 
 def _of_clusters(r: Report) -> Iterator[str]:
-    some = lambda k, one, many: (
-        f"{k} of {r.clusters} clusters {one if k == 1 else many}"
-    )
+    def some(k, one, many):
+        return f"{k} of {r.clusters} clusters {one if k == 1 else many}"
+
     if k := r.clusters_without_members:
         gone = _points(r, r.points_without_members, " lies there.", " lie there.")
         yield some(k, "has", "have") + f" no valued point, and no value to share.{gone}"

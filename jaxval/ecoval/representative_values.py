@@ -145,10 +145,10 @@ class _Permutations:
         if n == 1:
             ends = queries.ends(game)
             lone = np.asarray([float(ends.full) - float(ends.empty)])
-            known = ValueEstimate(
+            difference = ValueEstimate(
                 lone, np.zeros(1), np.ones(1, int), np.full(1, np.inf)
             )
-            return known, 2
+            return difference, 2
         until = stopping.units(max(2, math.ceil(self.per_point * n)))
         out = run(
             key, self._estimator(n), game, until=until, every=1, progress=self.progress

@@ -115,8 +115,11 @@ def shifted(q, cluster, reference_q, reference_cluster, n_c):
     low = jnp.where(n_c > 0, low, 0.0)
     unsafe = _unsafe(reference_q, reference_cluster, n_c)
     move = jnp.where(unsafe, low, 0.0)
+
     # An unseen point may lie below every member.
-    keep = lambda x, c: jnp.where(unsafe[c], jnp.maximum(x - move[c], 0.0), x)
+    def keep(x, c):
+        return jnp.where(unsafe[c], jnp.maximum(x - move[c], 0.0), x)
+
     return _normalised(keep, q, cluster, reference_q, reference_cluster, n_c), unsafe
 
 
@@ -134,8 +137,11 @@ def softplus(q, cluster, reference_q, reference_cluster, n_c):
     """
     scale = jnp.mean(jnp.abs(reference_q))
     scale = jnp.where(scale > 0, scale, 1.0)
-    smooth = lambda x, _: scale * jax.nn.softplus(x / scale)
     unsafe = _unsafe(reference_q, reference_cluster, n_c)
+
+    def smooth(x, _):
+        return scale * jax.nn.softplus(x / scale)
+
     return _normalised(smooth, q, cluster, reference_q, reference_cluster, n_c), unsafe
 
 
@@ -151,8 +157,11 @@ def absolute(q, cluster, reference_q, reference_cluster, n_c):
     References:
       This library's; Tarun et al., *EcoVal*, KDD 2024, Eq. 15 leaves the case open.
     """
-    size = lambda x, _: jnp.abs(x)
     unsafe = _unsafe(reference_q, reference_cluster, n_c)
+
+    def size(x, _):
+        return jnp.abs(x)
+
     return _normalised(size, q, cluster, reference_q, reference_cluster, n_c), unsafe
 
 

@@ -86,17 +86,17 @@ def detect(
         f"bad must hold both kinds of players; {count} of {n} are bad.",
     )
     groups = tie_groups(values, tie_break)
-    found, hits = _expected(groups, bad)
+    bad_inspected, hits = _expected(groups, bad)
     inspected = np.arange(1, n + 1)
     below = mean_ranks(-groups)[bad].sum() - count * (count + 1) / 2
     return Detection(
         inspected=inspected,
-        precision=found / inspected,
-        recall=found / count,
+        precision=bad_inspected / inspected,
+        recall=bad_inspected / count,
         auc=float(below / (count * (n - count))),
         average_precision=float(hits.sum() / count),
         # Of `count` players called bad, precision, recall and F1 are one number.
-        f1=float(found[count - 1] / count),
+        f1=float(bad_inspected[count - 1] / count),
         f1_kmeans=_f1(kmeans_threshold(values), bad),
         num_tied=num_tied(values, tie_break),
     )
@@ -145,9 +145,9 @@ def _expected(groups, bad):
     before = (np.cumsum(size) - size)[group]
     bad_before = (np.cumsum(bads) - bads)[group]
     j = np.arange(1, len(bad) + 1) - before
-    found = bad_before + j * b / m
+    expected_bad = bad_before + j * b / m
     earlier = (j - 1) * (b - 1) / np.maximum(m - 1, 1)
-    return found, b / m * (bad_before + 1 + earlier) / (before + j)
+    return expected_bad, b / m * (bad_before + 1 + earlier) / (before + j)
 
 
 def _f1(called, bad) -> float:

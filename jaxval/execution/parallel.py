@@ -119,8 +119,8 @@ def shard_rows(
         or frozen dataclasses with `__call__`) share a compiled program.
       mesh: Devices, along its first axis.
       shared: Pytree that is whole on every device.
-      rows: Pytree of arrays with one row each per sample, as many as `padded_rows`
-        makes them: a multiple of the number of devices.
+      rows: Pytree of arrays with one row each per sample, a multiple of the number of
+        devices, as `padded_rows` makes it.
 
     Returns:
       The pytree of results, its rows split over the devices.
@@ -171,23 +171,11 @@ def _run(fn, chunk):
     return jax.vmap(fn)(chunk)
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def _run_on(mesh, fn, chunk):
-    return _sharded(mesh)(fn, chunk)
-
-
-@functools.lru_cache(maxsize=32)
-def _sharded(mesh: Mesh) -> Callable[..., Any]:
-    # One jitted function per mesh, so that its compiled programs are found again.
     axis = PartitionSpec(mesh.axis_names[0])
-    return jax.jit(
-        jax.shard_map(
-            lambda fn, chunk: jax.vmap(fn)(chunk),
-            mesh=mesh,
-            in_specs=(PartitionSpec(), axis),
-            out_specs=axis,
-            check_vma=False,
-        )
-    )
+    specs = {"in_specs": (PartitionSpec(), axis), "out_specs": axis}
+    return jax.shard_map(_run, mesh=mesh, check_vma=False, **specs)(fn, chunk)
 
 
 def indexed_map(
@@ -235,7 +223,7 @@ def indexed_map(
     before = np.minimum(share * np.arange(devices), count)
     counts = (np.minimum(before + share, count) - before).astype(np.int32)
     firsts = (start + before).astype(np.uint32)
-    out = _indexed(rows, batch_size, mesh)(fn, firsts, counts, operands)
+    out = _indexed(rows, batch_size, mesh, fn, firsts, counts, operands)
     if mesh is None:
         return out
     out = jax.device_put(out, mesh.devices.flat[0])
@@ -245,46 +233,51 @@ def indexed_map(
     return _take(out, place.astype(np.int32))
 
 
-@functools.lru_cache(maxsize=128)
-def _indexed(rows: int, batch_size: int, mesh: Mesh | None) -> Callable[..., Any]:
-    def on_device(fn, firsts, counts, operands):
-        first, count = firsts[0], counts[0]
-        one = lambda i: fn(i, *operands)
-        many = jax.vmap(one) if batch_size > 1 else one
-        offsets = jnp.arange(batch_size, dtype=jnp.uint32)
-        index = first + offsets if batch_size > 1 else first
-        # Traced once, for the shapes of the results and for the loop.
-        traced, shapes = jax.make_jaxpr(many, return_shape=True)(index)
-        again = jax.extend.core.jaxpr_as_fun(traced)
-        structure = jax.tree.structure(shapes)
-
-        def block(b, out):
-            place = (b * batch_size).astype(jnp.uint32)
-            part = jax.tree.unflatten(structure, again(index + place))
-            part = part if batch_size > 1 else jax.tree.map(lambda x: x[None], part)
-            put = lambda x, new: jax.lax.dynamic_update_slice_in_dim(
-                x, new, b * batch_size, 0
-            )
-            return jax.tree.map(put, out, part)
-
-        row = lambda x: x.shape[1:] if batch_size > 1 else x.shape
-        empty = lambda x: jnp.zeros((rows, *row(x)), x.dtype)
-        start = jax.tree.map(empty, shapes)
-        blocks = (count + (batch_size - 1)) // batch_size
-        return jax.lax.fori_loop(jnp.zeros_like(blocks), blocks, block, start)
-
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _indexed(rows, batch_size, mesh, fn, firsts, counts, operands):
+    on_device = functools.partial(_on_device, rows, batch_size)
     if mesh is None:
-        return jax.jit(on_device)
+        return on_device(fn, firsts, counts, operands)
     axis, everywhere = PartitionSpec(mesh.axis_names[0]), PartitionSpec()
-    return jax.jit(
-        jax.shard_map(
-            on_device,
-            mesh=mesh,
-            in_specs=(everywhere, axis, axis, everywhere),
-            out_specs=axis,
-            check_vma=False,
+    specs = {"in_specs": (everywhere, axis, axis, everywhere), "out_specs": axis}
+    sharded = jax.shard_map(on_device, mesh=mesh, check_vma=False, **specs)
+    return sharded(fn, firsts, counts, operands)
+
+
+def _on_device(rows, batch_size, fn, firsts, counts, operands):
+    """The indices of one device, in blocks of `batch_size`."""
+    first, count = firsts[0], counts[0]
+    of_index = functools.partial(_at_index, fn, operands)
+    many = jax.vmap(of_index) if batch_size > 1 else of_index
+    offsets = jnp.arange(batch_size, dtype=jnp.uint32)
+    index = first + offsets if batch_size > 1 else first
+    # Traced once, for the shapes of the results and for the loop.
+    traced, shapes = jax.make_jaxpr(many, return_shape=True)(index)
+    again = jax.extend.core.jaxpr_as_fun(traced)
+    structure = jax.tree.structure(shapes)
+
+    def block(b, out):
+        place = (b * batch_size).astype(jnp.uint32)
+        part = jax.tree.unflatten(structure, again(index + place))
+        part = part if batch_size > 1 else jax.tree.map(lambda x: x[None], part)
+        start = b * batch_size
+        return jax.tree.map(
+            lambda x, new: jax.lax.dynamic_update_slice_in_dim(x, new, start, 0),
+            out,
+            part,
         )
-    )
+
+    def empty(x):
+        row = x.shape[1:] if batch_size > 1 else x.shape
+        return jnp.zeros((rows, *row), x.dtype)
+
+    start = jax.tree.map(empty, shapes)
+    blocks = (count + (batch_size - 1)) // batch_size
+    return jax.lax.fori_loop(jnp.zeros_like(blocks), blocks, block, start)
+
+
+def _at_index(fn, operands, i):
+    return fn(i, *operands)
 
 
 @jax.jit

@@ -18,7 +18,7 @@ from jaxval.evaluation import mean_and_stderr
 from jaxval.experiments.parts import correlation, deals, methods, truth
 from jaxval.reporting import Column, Table, bar_chart
 from jaxval.runner.cache import data_folder
-from jaxval.runner.contract import SILENT, Context, Result
+from jaxval.runner.contract import SILENT, Context, Result, require
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,11 +51,7 @@ class Config:
 
     def __post_init__(self):
         """Validates the settings eagerly."""
-        for name, least in (("seeds", 2), ("inits", 1), ("epochs", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(
-                    f"--{name} must be at least {least}; got {getattr(self, name)}."
-                )
+        require(self, seeds=2, inits=1, epochs=1)
 
 
 _SIZES = {
@@ -67,11 +63,10 @@ _SIZES = {
 
 def run(config: Config, context: Context = SILENT) -> Result:
     """Retrain without each contributor, and predict it by every method beforehand."""
-    key = jax.random.key(config.seed)
-    truth_key = jax.random.fold_in(key, 1)
+    deal_key, truth_key, method_key = jax.random.split(jax.random.key(config.seed), 3)
     sizes, num_valid = _SIZES["digits" if config.data == "digits" else "archive"]
     deal = deals.one_class_each(
-        key,
+        deal_key,
         config.data,
         config.sizes or sizes,
         config.valid or num_valid,
@@ -81,7 +76,7 @@ def run(config: Config, context: Context = SILENT) -> Result:
     context = dataclasses.replace(context, scratch=folder)
     recipe = truth.recipe(config.recipe, config.epochs)
     setup = methods.Setup(width=config.width, recipe=recipe)
-    init_keys = list(jax.random.split(key, config.inits))
+    init_keys = list(jax.random.split(method_key, config.inits))
     values, seconds = methods.run(init_keys, deal, methods.METHODS, setup, context)
     seed_keys = [jax.random.fold_in(truth_key, i) for i in range(config.seeds)]
     draws, seconds[correlation.ONE_SEED] = truth.leave_one_out_by_seed(

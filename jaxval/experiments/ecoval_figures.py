@@ -19,7 +19,7 @@ from jaxval.distributional import regressions
 from jaxval.experiments.parts import curves, deals, point_results, point_tables
 from jaxval.experiments.parts import point_methods as methods
 from jaxval.runner.cache import cached, data_folder
-from jaxval.runner.contract import SILENT, Context, Result
+from jaxval.runner.contract import SILENT, Context, Result, require
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -59,15 +59,10 @@ class Config:
 
     def __post_init__(self):
         """Validates the settings eagerly."""
-        for name in (
-            "dims", "training_steps", "clusters", "per_cluster", "iterations", "draws",
-            "steps",
-        ):  # fmt: skip
-            if getattr(self, name) < 1:
-                raise ValueError(
-                    f"--{name.replace('_', '-')} must be at least 1; got "
-                    f"{getattr(self, name)}."
-                )
+        require(
+            self, dims=1, training_steps=1, clusters=1, per_cluster=1, iterations=1,
+            draws=1, steps=1,
+        )  # fmt: skip
         if not 0 < self.permutations < float("inf"):
             raise ValueError(
                 "--permutations must be a positive number for each point; got "
@@ -85,9 +80,9 @@ _VALUE_MODELS = {
 def run(config: Config, context: Context = SILENT) -> Result:
     """Embed once; value, remove and add for each draw; average."""
     context.note(f"embedding {config.data} ({config.embedding}, {config.dims} dims)")
-    root = jax.random.key(config.seed)
+    data_key, draw_key = jax.random.split(jax.random.key(config.seed))
     data = deals.embedded_data(
-        root, config.data, config.data_dir, config.embedding, config.dims,
+        data_key, config.data, config.data_dir, config.embedding, config.dims,
         config.training_steps,
     )  # fmt: skip
     budget = methods.Budget(
@@ -100,18 +95,17 @@ def run(config: Config, context: Context = SILENT) -> Result:
         config.iterations,
         _VALUE_MODELS[config.regression],
     )
-    key, results = jax.random.fold_in(root, 1), []
+    results = []
     folder = data_folder(context.scratch, *data.points)
     for i in range(config.draws):
         with context.progress(f"draw {i + 1} of {config.draws}") as update:
             draw = functools.partial(
-                point_results.evaluate, jax.random.fold_in(key, i), data,
+                point_results.evaluate, jax.random.fold_in(draw_key, i), data,
                 config.utility, budget, config.steps, update,
             )  # fmt: skip
             saved = cached(folder, f"draw-{i}", draw, records=point_results.RECORDS)
             results.append(saved[0])
     first = results[0].methods
-    each = lambda kind: [getattr(result, kind) for result in results]
     return Result(
         tables={
             "methods": point_tables.methods(results),
@@ -128,9 +122,9 @@ def run(config: Config, context: Context = SILENT) -> Result:
             point_results.noise_sentence(results),
             *point_results.hazard_sentences(results),
         ),
-        arrays=curves.arrays("removal", each("removal"))
-        | curves.arrays("addition", each("addition"))
-        | curves.arrays("unseen", each("unseen")),
+        arrays=curves.arrays("removal", [each.removal for each in results])
+        | curves.arrays("addition", [each.addition for each in results])
+        | curves.arrays("unseen", [each.unseen for each in results]),
         draw=lambda figure: point_tables.draw(figure, results),
         unprinted=("values",) if len(first.cluster) > 30 else (),
     )

@@ -18,7 +18,7 @@ from jaxval.evaluation import mean_and_stderr
 from jaxval.experiments.parts import correlation, deals, tabulated, truth
 from jaxval.reporting import bar_chart
 from jaxval.reporting.plots import grouped_bars
-from jaxval.runner.contract import SILENT, Context, Result
+from jaxval.runner.contract import SILENT, Context, Result, require
 from jaxval.semivalues import weights
 
 
@@ -47,12 +47,7 @@ class Config:
 
     def __post_init__(self):
         """Validates the settings eagerly."""
-        for name in ("seeds", "check_epochs"):
-            if getattr(self, name) < 1:
-                raise ValueError(
-                    f"--{name.replace('_', '-')} must be at least 1; got "
-                    f"{getattr(self, name)}."
-                )
+        require(self, seeds=1, check_epochs=1)
         if not 2 <= len(self.sizes) <= 10 or min(self.sizes) < 1:
             raise ValueError(
                 "--sizes must be 2 to 10 positive numbers, one for each digit; got "
@@ -71,9 +66,10 @@ _TITLE = "What each contributor's images are worth to an untrained network (DAVI
 def run(config: Config, context: Context = SILENT) -> Result:
     """Score all coalitions under each initialisation, then check by retraining."""
     key = jax.random.key(config.seed)
-    deal = deals.one_class_each(key, "digits", config.sizes, config.valid)
+    deal_key, init_key, regression_key, truth_key = jax.random.split(key, 4)
+    deal = deals.one_class_each(deal_key, "digits", config.sizes, config.valid)
     module = network(config.network, config.width, len(config.sizes))
-    keys, seconds = list(jax.random.split(key, config.seeds)), {}
+    keys, seconds = list(jax.random.split(init_key, config.seeds)), {}
     with context.progress("initialisations") as update:
         scores = tabulated.tabulate(
             keys, module, deal, zeta=config.zeta, seconds=seconds, progress=update
@@ -94,12 +90,12 @@ def run(config: Config, context: Context = SILENT) -> Result:
     if config.check_seeds:
         with context.progress("kernel regression") as update:
             regression = tabulated.kernel_regression(
-                keys, module, deal, penalty=config.zeta, seconds=seconds,
-                progress=update,
+                list(jax.random.split(regression_key, config.seeds)), module, deal,
+                penalty=config.zeta, seconds=seconds, progress=update,
             )  # fmt: skip
         with context.progress("retraining") as update:
             retrained = truth.leave_one_out(
-                jax.random.fold_in(key, 1),
+                truth_key,
                 deal,
                 module,
                 seeds=config.check_seeds,

@@ -23,25 +23,25 @@ def digest(settings: Any, arrays: Iterable[Any]) -> str:
       >>> digest("model", [rows]) == digest("model", [rows + 1])
       False
     """
-    found = hashlib.sha256(repr(settings).encode())
+    hasher = hashlib.sha256(repr(settings).encode())
     for array in arrays:
-        _update(found, array)
-    return found.hexdigest()[:32]
+        _update(hasher, array)
+    return hasher.hexdigest()[:32]
 
 
-def _update(found, array) -> None:
+def _update(hasher, array) -> None:
     if array is None:
-        found.update(b"none")
+        hasher.update(b"none")
     elif hasattr(array, "tocsr"):
         array = array.tocsr()
         for part in (array.data, array.indices, array.indptr, array.shape):
-            _update(found, np.asarray(part))
+            _update(hasher, np.asarray(part))
     elif hasattr(array, "columns"):
         for column in array.columns:
-            found.update(f"{column}{array[column].dtype}".encode())
-            _update(found, np.asarray(array[column]))
+            hasher.update(f"{column}{array[column].dtype}".encode())
+            _update(hasher, np.asarray(array[column]))
     else:
         array = np.asarray(array)
-        found.update(f"{array.dtype}{array.shape}".encode())
+        hasher.update(f"{array.dtype}{array.shape}".encode())
         is_object = array.dtype.kind == "O"
-        found.update(repr(array.tolist()).encode() if is_object else array.tobytes())
+        hasher.update(repr(array.tolist()).encode() if is_object else array.tobytes())

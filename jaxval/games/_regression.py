@@ -74,8 +74,8 @@ def read_targets(y, y_valid, metric):
 
 
 def on_device(targets):
-    whole = np.issubdtype(targets.dtype, np.integer)
-    return jnp.asarray(targets) if whole else float64(targets)
+    is_integer = np.issubdtype(targets.dtype, np.integer)
+    return jnp.asarray(targets) if is_integer else float64(targets)
 
 
 @dataclasses.dataclass(frozen=True)

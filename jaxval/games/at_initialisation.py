@@ -146,6 +146,8 @@ def draw(
     network = models.as_network(network)
     params = network.init(key, data.x)
     classes = is_classes(data.y)
+    # First, since it refuses classes that the network has no output for.
+    residual = _residual(network, params, data)
     gram = tangent.gram(
         network.apply,
         params,
@@ -153,15 +155,25 @@ def draw(
         readout=readouts.true_class_logit if classes else readouts.single_output,
         execution=Execution(progress=progress),
     )
+    return Untrained(gram, residual)
+
+
+def _residual(network, params, data):
     outputs = jax.jit(network.apply)(params, data.x)
-    target = "true_class_logit" if classes else "difference"
-    return Untrained(gram, _davinz.residual(outputs, data.y, target))
+    target = "true_class_logit" if is_classes(data.y) else "difference"
+    return _davinz.residual(outputs, data.y, target)
 
 
 def similarity(
     data: Dataset, x_valid: Num[AnyArray, "m ..."], **options: Any
 ) -> KernelSums:
-    """Kernel sums under a ladder of bandwidths around the median distance."""
+    """Kernel sums under a ladder of bandwidths around the median distance.
+
+    Args:
+      data: Inputs and owners of the rows to be valued.
+      x_valid: Inputs of the target sample.
+      **options: Options of `kernels.mmd.kernel_sums`.
+    """
     kernel = rbf_ladder(median_distance(data.x, x_valid))
     return kernel_sums(data.x, data.owner, x_valid, kernel, **options)
 
@@ -186,8 +198,9 @@ def davinz_game(
     options: Any = {"zeta": zeta, "relative": True}
     alone = _davinz.complexity(*part, block=data.owner, **options)
     kappa = _davinz.kappa_of_singletons(alone, _davinz.discrepancy(sums))
-    whole = _davinz.complexity(*part, empty_score=_mean_of_singles(alone), **options)
-    return _davinz.davinz(whole, _far(sums), kappa=kappa)
+    empty = _mean_of_singles(alone)
+    complexity = _davinz.complexity(*part, empty_score=empty, **options)
+    return _davinz.davinz(complexity, _discrepancy(sums), kappa=kappa)
 
 
 def owner_forms(
@@ -212,26 +225,23 @@ def owner_forms(
     network = models.as_network(network)
     params = network.init(key, data.x)
     classes = is_classes(data.y)
+    residual = _residual(network, params, data)
     x, y = np.asarray(data.x), np.asarray(data.y)
     readout = readouts.true_class_logit if classes else readouts.single_output
-    kept = blocks.aligned(data.owner, max_rows)
+    blocking = blocks.aligned(data.owner, max_rows)
     done = itertools.count(1)
 
     def gram(rows):
         points = Points(x[rows], y[rows]) if classes else x[rows]
         part = tangent.gram(network.apply, params, points, readout=readout)
         if progress is not None:
-            progress(next(done), len(kept))
+            progress(next(done), len(blocking))
         return part
 
-    parts = blocks.block_diagonal_gram(gram, kept)
-    diagonal = [np.trace(np.asarray(g), axis1=1, axis2=2).sum() for g in parts.grams]
-    outputs = jax.jit(network.apply)(params, data.x)
-    left = _davinz.residual(
-        outputs, data.y, "true_class_logit" if classes else "difference"
-    )
+    grams = blocks.block_diagonal_gram(gram, blocking)
+    diagonal = [np.trace(np.asarray(g), axis1=1, axis2=2).sum() for g in grams.grams]
     zeta = zeta * float(sum(diagonal)) / len(x)
-    return blocks.owner_quadratic_forms(parts, left.reshape(-1), zeta, data.owner)
+    return blocks.owner_quadratic_forms(grams, residual.reshape(-1), zeta, data.owner)
 
 
 def davinz_of_forms(forms: Float[np.ndarray, " owners"], sums: KernelSums) -> Davinz:
@@ -243,12 +253,12 @@ def davinz_of_forms(forms: Float[np.ndarray, " owners"], sums: KernelSums) -> Da
     """
     sizes = np.asarray(sums.sizes)
     empty = float(np.mean(np.sqrt(forms / sizes)))
-    whole = complexity_of_forms(forms, sizes, empty_score=empty)
-    kappa = _davinz.kappa_of_singletons(whole, _davinz.discrepancy(sums))
-    return _davinz.davinz(whole, _far(sums), kappa=kappa)
+    complexity = complexity_of_forms(forms, sizes, empty_score=empty)
+    kappa = _davinz.kappa_of_singletons(complexity, _davinz.discrepancy(sums))
+    return _davinz.davinz(complexity, _discrepancy(sums), kappa=kappa)
 
 
-def _far(sums: KernelSums) -> Game:
+def _discrepancy(sums: KernelSums) -> Game:
     empty = _mean_of_singles(_davinz.discrepancy(sums))
     return _davinz.discrepancy(sums, empty_score=empty)
 
@@ -283,7 +293,7 @@ def kernel_regression_game(
       >>> game = kernel_regression_game(
       ...     jax.random.key(0), models.mlp([8], 2), data, Points(x, y)
       ... )
-      >>> float(game.score(np.array([True, True])))
+      >>> float(game.score(jax.numpy.ones(2, bool)))
       1.0
     """
     network = models.as_network(network)
@@ -317,9 +327,9 @@ def _two_parts(gram, x, x_valid):
     rows = len(x)
     if len(x_valid) > rows:
         return gram(x), gram(x_valid, x)
-    # One program to compile instead of two outweighs the products nobody asks for.
-    whole = gram(np.concatenate([x, x_valid]))
-    return whole[:rows, :rows], whole[rows:, :rows]
+    # One program to compile instead of two outweighs the products not used.
+    pooled = gram(np.concatenate([x, x_valid]))
+    return pooled[:rows, :rows], pooled[rows:, :rows]
 
 
 def _mean_of_singles(game: Game) -> float:

@@ -89,7 +89,7 @@ def complexity(
       block: Block number of each row: the kernel inside blocks is kept. Fixed global
         blocks as in appendix B (the same for all coalitions), `owner` itself for
         contributor-aligned ones; one block when left out.
-      empty_score: $v(\emptyset)$.
+      empty_score: Score $v(\emptyset)$.
 
     Raises:
       ValueError: If lengths differ, an array holds text, NaN or infinity, `gram` is
@@ -120,8 +120,8 @@ def complexity(
     if _one_owner_a_block(forms.owner, len(sizes)):
         own = _own_forms(forms)
         return complexity_of_forms(own, forms.sizes, empty_score=empty_score)
-    whole = len(forms.h) == 1
-    leave = _LeaveOneOutOfParts(sizes) if whole else _leave_one_out
+    is_one_block = len(forms.h) == 1
+    leave = _LeaveOneOutOfParts(sizes) if is_one_block else _leave_one_out
     # Each coalition holds its masked copy of the matrices and their factors.
     per_score = forms.h.size * 8 * 2
     return Game(
@@ -129,7 +129,7 @@ def complexity(
         Partial(_score, forms),
         fast_prefixes=Partial(_prefixes, forms),
         fast_leave_one_out=Partial(leave, forms),
-        fast_powerset=Partial(_Powerset(sizes), forms) if whole else None,
+        fast_powerset=Partial(_Powerset(sizes), forms) if is_one_block else None,
         batch_size=rows_that_fit(per_score),
     )
 
@@ -149,8 +149,7 @@ def _forms(gram, y, owner, block, zeta, empty_score):
     count = int(owner.max()) + 1
     block = np.zeros(len(owner), np.int32) if block is None else block
     table = member_table(owners("block", block, num_rows=len(owner)))
-    pad = lambda a: np.concatenate([a, np.zeros_like(a[:1])])
-    y = pad(y)[table]
+    y = np.concatenate([y, np.zeros_like(y[:1])])[table]
     inner = np.append(owner, count)[table]
     return _Forms(
         jnp.stack([_regularised(gram, rows, zeta) for rows in table]),
@@ -166,8 +165,9 @@ def _forms(gram, y, owner, block, zeta, empty_score):
 def _regularised(gram, rows, zeta):
     n, real = len(gram), rows < len(gram)
     safe = np.where(real, rows, 0)
-    whole = len(rows) == n and bool((rows == np.arange(n)).all())
-    h = jnp.asarray(gram) if whole else jnp.asarray(gram)[safe[:, None], safe[None, :]]
+    is_gram = len(rows) == n and bool((rows == np.arange(n)).all())
+    h = jnp.asarray(gram)
+    h = h if is_gram else h[safe[:, None], safe[None, :]]
     h = h.astype(jnp.float64) * (real[:, None] & real[None, :])
     return h + jnp.diag(jnp.where(real, zeta, 1.0))
 
@@ -218,14 +218,18 @@ def _prefixes(forms, order):
         return jnp.zeros(count + 1).at[rank[rows]].add(energy)
 
     added = jnp.sum(jax.vmap(arrivals)(forms.h, forms.y, rank), axis=0)[:count]
-    cumulated = lambda a: jnp.concatenate([jnp.zeros(1), jnp.cumsum(a)])
-    return root_mean(forms, cumulated(added), cumulated(forms.sizes[order]))
+    return root_mean(forms, _cumulated(added), _cumulated(forms.sizes[order]))
+
+
+def _cumulated(a):
+    return jnp.concatenate([jnp.zeros(1), jnp.cumsum(a)])
 
 
 @in_double
 def _leave_one_out(forms):
-    each = lambda part: leave_groups_out(*part)
-    full, without = jax.lax.map(each, (forms.h, forms.y, forms.members))
+    full, without = jax.lax.map(
+        lambda block: leave_groups_out(*block), (forms.h, forms.y, forms.members)
+    )
     size = jnp.sum(forms.sizes)
     return LeaveOneOut(
         root_mean(forms, jnp.sum(full), size),
@@ -283,5 +287,5 @@ def _one_owner_a_block(owner, count):
 
 @in_double
 def _own_forms(forms):
-    parts = jax.lax.map(lambda part: quadratic_form(*part), (forms.h, forms.y))
-    return jnp.zeros(len(forms.sizes)).at[jnp.min(forms.owner, axis=1)].add(parts)
+    own = jax.lax.map(lambda block: quadratic_form(*block), (forms.h, forms.y))
+    return jnp.zeros(len(forms.sizes)).at[jnp.min(forms.owner, axis=1)].add(own)

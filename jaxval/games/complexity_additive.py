@@ -66,7 +66,7 @@ def complexity_of_forms(forms: Any, sizes: Any, *, empty_score: float = 0.0) -> 
       forms: $\hat y_i^\top (\Theta_{ii} + \zeta I)^{-1} \hat y_i$ of each owner, as
         from `jaxval.kernels.approximations.blocks.owner_quadratic_forms`.
       sizes: Number of rows of each owner.
-      empty_score: $v(\emptyset)$.
+      empty_score: Score $v(\emptyset)$.
 
     Raises:
       ValueError: If lengths differ, a number is not finite, a form is negative, or an
@@ -128,12 +128,12 @@ def complexity_of_features(
     gradients. With more features than rows take `complexity(F @ F.T, ...)`.
 
     Args:
-      features: $F$, `(n, p)`, such as projected gradients.
-      residual: $\hat y$, one row per row of `features`.
+      features: Features $F$, `(n, p)`, such as projected gradients.
+      residual: Residual $\hat y$, one row per row of `features`.
       owner: Owner number of each row.
       zeta: Regulariser, added to the diagonal of $F F^\top$; positive.
       relative: Whether `zeta` is a multiple of the mean diagonal entry of $F F^\top$.
-      empty_score: $v(\emptyset)$.
+      empty_score: Score $v(\emptyset)$.
 
     Raises:
       ValueError: If lengths differ, an array holds text, NaN or infinity, or `zeta` is

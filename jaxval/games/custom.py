@@ -289,16 +289,18 @@ def from_shapiq(
 
     def scores(masks):
         masks = np.atleast_2d(np.asarray(masks, bool))
-        found = np.asarray(game(masks), np.float64)
+        answer = np.asarray(game(masks), np.float64)
         check(
-            found.shape == (len(masks),),
+            answer.shape == (len(masks),),
             f"the game must return one score for each of {len(masks)} coalitions; got "
-            f"shape {found.shape}.",
+            f"shape {answer.shape}.",
         )
-        finite("the game's scores", found)
-        return found
+        finite("the game's scores", answer)
+        return answer
 
-    score = lambda mask: float(scores(mask)[0])
+    def score(mask):
+        return float(scores(mask)[0])
+
     return _on_host(num_players, score, scores)
 
 

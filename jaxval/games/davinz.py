@@ -64,8 +64,8 @@ class Davinz(NamedTuple):
     r"""The DAVINZ game and its two parts, which are baselines of their own.
 
     Attributes:
-      game: $-(\kappa \cdot$ complexity$) -$ discrepancy.
-      complexity: $\sqrt{\hat y^\top H^{-1} \hat y / m}$; lower is better.
+      game: Game $-(\kappa \cdot$ complexity$) -$ discrepancy.
+      complexity: Game $\sqrt{\hat y^\top H^{-1} \hat y / m}$; lower is better.
       discrepancy: MMD to the target sample; lower is better.
       kappa: Factor that makes the two comparable.
     """
@@ -187,24 +187,24 @@ def from_settings(
     """
     owner = owners("data.owner", data.owner, num_rows=len(data.x))
     x, x_valid = numbers("data.x", data.x), numbers("x_valid", x_valid)
-    left = residual(outputs, data.y, settings.target)
+    targets = residual(outputs, data.y, settings.target)
     block = _blocks(len(owner), settings, seed)
     scale = {"zeta": settings.zeta, "relative": settings.relative_zeta}
     unit = median_distance(x, x_valid) if settings.median_bandwidth else 1.0
     sums = kernel_sums(x, owner, x_valid, rbf_ladder(unit, settings.bandwidths))
     mmd = {"unbiased": settings.unbiased, "root": settings.root}
-    whole = complexity(gram, left, owner, block=block, **scale)
+    part = complexity(gram, targets, owner, block=block, **scale)
     distance = discrepancy(sums, **mmd)
-    kappa = _kappa(settings.kappa, whole, distance)
+    kappa = _kappa(settings.kappa, part, distance)
     if isinstance(empty_score, str):
         one_of("empty_score", empty_score, ("mean_of_owners",))
-        whole = _with_empty_score(whole, mean_of_owners(whole))
+        part = _with_empty_score(part, mean_of_owners(part))
         nearness = -mean_of_owners(distance)
     else:
         finite("empty_score", empty_score)
         nearness = float(empty_score)
     distance = discrepancy(sums, **mmd, empty_score=-nearness)
-    return davinz(whole, distance, kappa=kappa)
+    return davinz(part, distance, kappa=kappa)
 
 
 def _kappa(rule, complexity, discrepancy) -> float:
@@ -314,8 +314,11 @@ def kappa_of_coalitions(complexity: Game, discrepancy: Game) -> float:
       >>> kappa_of_coalitions(game, 2.0 * game)
       2.0
     """
-    ask = lambda game: np.r_[tuple(map(np.ravel, queries.leave_one_out_scores(game)))]
-    return _ratio(ask(discrepancy), ask(complexity))
+    discrepancies, complexities = (
+        np.r_[tuple(map(np.ravel, queries.leave_one_out_scores(game)))]
+        for game in (discrepancy, complexity)
+    )
+    return _ratio(discrepancies, complexities)
 
 
 def _ratio(above, below):

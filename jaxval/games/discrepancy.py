@@ -39,7 +39,7 @@ def discrepancy(
       unbiased: Whether the means leave the diagonal out; the biased estimate (paper and
         released code) makes small coalitions look far away.
       root: MMD, not its square; 0 where an unbiased square is negative.
-      empty_score: $v(\emptyset)$.
+      empty_score: Score $v(\emptyset)$.
 
     Raises:
       ValueError: If `empty_score` is not finite.

@@ -160,10 +160,10 @@ def _constant(classifies, y, y_valid=None):
     if not classifies:
         return DummyRegressor().fit(np.zeros((len(y), 1)), y)
     others = [] if y_valid is None else np.setdiff1d(y_valid, y)
-    known = np.concatenate([y, others]) if len(others) else y
-    weights = np.arange(len(known)) < len(y)
+    labels = np.concatenate([y, others]) if len(others) else y
+    weights = np.arange(len(labels)) < len(y)
     model = DummyClassifier(strategy="prior")
-    return model.fit(np.zeros((len(known), 1)), known, sample_weight=weights * 1.0)
+    return model.fit(np.zeros((len(labels), 1)), labels, sample_weight=weights * 1.0)
 
 
 def _shown(value) -> str:

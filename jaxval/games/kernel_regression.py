@@ -82,7 +82,7 @@ def kernel_regression(
         the indicators are fitted. Under any other metric: real numbers or vectors.
       y_valid: Validation targets of the same kind; labels are numbered jointly.
       owner: Owner number of each row; each row is a player when left out.
-      penalty: $\lambda$, added to the diagonal.
+      penalty: Multiplier $\lambda$, added to the diagonal.
       metric: Metric with one score per row, of predictions `(v, outputs)` and targets:
         see `jaxval.training.losses`.
 
@@ -200,18 +200,22 @@ class _LeaveOneOut(Judge):
         dual = half.T @ (half @ problem.y)  # (n, outputs)
         reach = half.T @ (half @ problem.across)  # (n, v)
         full = dual.T @ problem.across  # (outputs, v)
-        take = lambda a, rows: a.at[rows].get(mode="fill", fill_value=0.0)
 
         def without(rows):
             absent = (rows >= n).astype(jnp.float64)
-            columns = take(half.T, rows)
+            columns = _take(half.T, rows)
             block = columns @ columns.T + jnp.diag(absent)
-            lost = cho_solve((cholesky(block), True), take(dual, rows))
-            return self.judged(full - lost.T @ take(reach, rows), problem.y_valid)
+            lost = cho_solve((cholesky(block), True), _take(dual, rows))
+            return self.judged(full - lost.T @ _take(reach, rows), problem.y_valid)
 
         return LeaveOneOut(
             self.judged(full, problem.y_valid), jax.lax.map(without, problem.members)
         )
+
+
+def _take(a, rows):
+    """Some rows; zeros for those behind the end."""
+    return a.at[rows].get(mode="fill", fill_value=0.0)
 
 
 def _sizes(problem):

@@ -12,22 +12,19 @@ References:
 """
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, get_args
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import Partial
-from jaxtyping import Array, Bool, Float, Int, Num
+from jaxtyping import Float, Num
 
 from jaxval import _checks
 from jaxval._checks import check, positive
-from jaxval._targets import labels, numbers, owners, real_targets
-from jaxval.coalitions.game import Game, Rows
-from jaxval.execution.memory import rows_that_fit
+from jaxval._targets import owners
+from jaxval.coalitions.game import Game
 from jaxval.execution.precision import double, float64, in_double
 from jaxval.games import knn_closed_forms
+from jaxval.games._neighbours import mean_by_point, mean_game, sort_rows
 from jaxval.kernels import pairwise
 from jaxval.types import AnyArray
 
@@ -40,22 +37,6 @@ __all__ = [
 ]
 
 Kind = Literal["classification", "soft", "regression"]
-
-
-class _Neighbours(NamedTuple):
-    """Training rows sorted by their distance to each validation row.
-
-    Attributes:
-      gains: Matches with the validation row's class, or targets.
-      y_valid: Targets of the validation rows; 0 for classes.
-      owner: Owner of each training row.
-      near: Whether each training row lies within the radius.
-    """
-
-    gains: Float[Array, "v n"]
-    y_valid: Float[Array, " v"]
-    owner: Int[Array, "v n"]
-    near: Bool[Array, "v n"]
 
 
 def pairwise_distances(
@@ -133,8 +114,8 @@ def knn(
     """
     k = _check_settings(k, kind)
     owner = np.arange(len(y)) if owner is None else owners("owner", owner)
-    neighbours = _sorted(distances, y, y_valid, owner, kind == "regression")
-    return _game(owner, _RowScores(k, kind), neighbours)
+    neighbours = sort_rows(distances, y, y_valid, owner, kind == "regression")
+    return mean_game(owner, _RowScores(k, kind), neighbours)
 
 
 def knn_shapley(
@@ -178,67 +159,16 @@ def knn_shapley(
     """
     k = _check_settings(k, kind)
     points = np.arange(len(y))
-    neighbours = _sorted(distances, y, y_valid, points, kind == "regression")
+    neighbours = sort_rows(distances, y, y_valid, points, kind == "regression")
     with double():
         closed_form = getattr(knn_closed_forms, kind)
         each = closed_form(neighbours.gains, neighbours.y_valid, k)
-        return _mean_by_point(each, neighbours.owner, len(y))
+        return mean_by_point(each, neighbours.owner, len(y))
 
 
 def _check_settings(k, kind):
     _checks.one_of("kind", kind, get_args(Kind))
     return _checks.whole_number("k", k)
-
-
-def _targets(y, y_valid, regression):
-    """What votes are counted or averaged by, one number per row."""
-    # Before anything else: there is nothing to read in them.
-    check(np.shape(y)[:1] != (0,), "y is empty: there are no training rows to value.")
-    check(
-        np.shape(y_valid)[:1] != (0,),
-        "y_valid is empty: there is no validation row to score by.",
-    )
-    if not regression:
-        return labels(y=y, y_valid=y_valid)
-    y, y_valid = real_targets(y=y, y_valid=y_valid)
-    check(
-        y.shape[1] == 1,
-        f"y must hold one real number per row; got {y.shape[1]}. Value one output "
-        "after the other.",
-    )
-    return y[:, 0], y_valid[:, 0]
-
-
-def _sorted(distances, y, y_valid, owner, regression, radius=np.inf):
-    y, y_valid = _targets(y, y_valid, regression)
-    distances = numbers("distances", distances)
-    _checks.same_length(y=y, owner=owner)
-    check(
-        distances.shape == (len(y_valid), len(y)),
-        f"distances must be (validation rows, training rows) = "
-        f"{(len(y_valid), len(y))}; got {distances.shape}.",
-    )
-    order = np.argsort(distances, axis=1, kind="stable")  # (v, n), nearest first
-    targets = y[order]
-    gains = targets if regression else targets == y_valid[:, None]
-    return _Neighbours(
-        float64(gains),
-        float64(y_valid if regression else np.zeros(len(y_valid))),
-        jnp.asarray(owner[order], jnp.int32),
-        jnp.asarray(np.take_along_axis(distances, order, 1) <= radius),
-    )
-
-
-def _game(owner, row_scores, carried):
-    """The game that is the mean of `row_scores(carried, mask)` over validation rows."""
-    neighbours = carried if isinstance(carried, _Neighbours) else carried[0]
-    each = Partial(_EachCoalition(row_scores), carried)
-    return Game(
-        _checks.groups("owner", owner),
-        Partial(_MeanOfRows(row_scores), carried),
-        batch_size=rows_that_fit(8 * neighbours.gains.size),
-        rows=Rows(len(neighbours.gains), each),
-    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -259,32 +189,6 @@ class _RowScores:
         if self.kind == "soft":
             return total / jnp.maximum(jnp.sum(chosen, axis=1), 1.0)
         return total / self.k
-
-
-@dataclasses.dataclass(frozen=True)
-class _MeanOfRows:
-    row_scores: Callable[..., Any]
-
-    def __call__(self, carried, mask):
-        with double():
-            return jnp.mean(self.row_scores(carried, mask))
-
-
-@dataclasses.dataclass(frozen=True)
-class _EachCoalition:
-    row_scores: Callable[..., Any]
-
-    def __call__(self, carried, masks):
-        with double():
-            one = lambda mask: self.row_scores(carried, mask)
-            return jax.vmap(one)(jnp.asarray(masks))
-
-
-def _mean_by_point(each, owner, n):
-    """Values `(v, n)` in sorted order to the mean over rows of each point's own."""
-    values = np.zeros(n)
-    np.add.at(values, np.asarray(owner), np.asarray(each))
-    return values / len(each)
 
 
 def threshold_knn(
@@ -328,8 +232,8 @@ def threshold_knn(
     """
     positive("radius", radius)
     owner = np.arange(len(y)) if owner is None else owners("owner", owner)
-    neighbours = _sorted(distances, y, y_valid, owner, False, radius)
-    return _game(owner, _threshold_scores, (neighbours, float64(empty_score)))
+    neighbours = sort_rows(distances, y, y_valid, owner, False, radius)
+    return mean_game(owner, _threshold_scores, (neighbours, float64(empty_score)))
 
 
 @in_double
@@ -380,11 +284,11 @@ def threshold_knn_shapley(
       form is derived from it.
     """
     positive("radius", radius)
-    neighbours = _sorted(distances, y, y_valid, np.arange(len(y)), False, radius)
+    neighbours = sort_rows(distances, y, y_valid, np.arange(len(y)), False, radius)
     near, match = np.asarray(neighbours.near, float), np.asarray(neighbours.gains)
     count = np.maximum(near.sum(axis=1, keepdims=True), 1)  # (v, 1)
     others = (near * match).sum(axis=1, keepdims=True) - match
     others = others / np.maximum(count - 1, 1)  # (v, n)
     harmonic = np.cumsum(1.0 / np.arange(1, len(y) + 1))[count.astype(int) - 1]
     gain = match - empty_score + (match - others) * (harmonic - 1.0)
-    return _mean_by_point(near / count * gain, neighbours.owner, len(y))
+    return mean_by_point(near / count * gain, neighbours.owner, len(y))

@@ -151,10 +151,10 @@ def data_shapley(
 def _numbers(data, valid, y, y_valid) -> tuple[Dataset, Points]:
     """The data as NumPy: inputs in float64, targets as they were read."""
     owner = owners("data.owner", data.owner)
-    found = Dataset(numbers("data.x", data.x), y, owner)
+    dataset = Dataset(numbers("data.x", data.x), y, owner)
     points = Points(numbers("valid.x", valid.x), y_valid)
-    train_and_valid(found, points)
-    return found, points
+    train_and_valid(dataset, points)
+    return dataset, points
 
 
 class _Ridge(NamedTuple):
@@ -224,7 +224,10 @@ def ridge(
 def _ridge_arrays(data, valid, penalty):
     frame, count = design(data.x), data.num_owners
     x, y, owner = frame.x, float64(data.y), jnp.asarray(data.owner)
-    sums = lambda rows: jax.ops.segment_sum(rows, owner, count)
+
+    def sums(rows):
+        return jax.ops.segment_sum(rows, owner, count)
+
     return _Ridge(
         scatter=sums(x[:, :, None] * x[:, None, :]),
         cross=sums(x[:, :, None] * y[:, None, :]),
@@ -252,14 +255,17 @@ class _RidgeRows:
 
     @in_double
     def __call__(self, arrays: _Ridge, masks):
-        one = lambda mask: self.metric(_ridge_outputs(arrays, mask), arrays.y_valid)
+        def one(mask):
+            return self.metric(_ridge_outputs(arrays, mask), arrays.y_valid)
+
         return jax.lax.map(one, jnp.asarray(masks), batch_size=self.batch_size)
 
 
 def _ridge_outputs(arrays, mask):
     """Predictions `(v, outputs)` of a coalition's model."""
     seen = mask.astype(jnp.float64)
-    total = lambda sums: jnp.tensordot(seen, sums, 1)
-    weights = fit_ridge(total(arrays.scatter), total(arrays.cross), arrays.penalty)
+    scatter = jnp.tensordot(seen, arrays.scatter, 1)
+    cross = jnp.tensordot(seen, arrays.cross, 1)
+    weights = fit_ridge(scatter, cross, arrays.penalty)
     outputs = arrays.x_valid @ weights
     return jnp.where(mask.any(), outputs, arrays.constant[None, :])

@@ -42,7 +42,7 @@ class ScoreStore:
 
     def get(self, masks: Iterable[bytes]) -> dict[bytes, float]:
         """The scores that are known of these coalitions."""
-        found = {}
+        scores = {}
         with closing(self._open()) as file:
             for mask in masks:
                 row = file.execute(
@@ -50,8 +50,8 @@ class ScoreStore:
                     (self.game, mask),
                 ).fetchone()
                 if row is not None:
-                    found[mask] = float(row[0])
-        return found
+                    scores[mask] = float(row[0])
+        return scores
 
     def put(self, mask: bytes, score: float) -> None:
         """Remember the score of one coalition, safely on disk when this returns."""

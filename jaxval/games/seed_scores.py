@@ -162,7 +162,7 @@ class SeedScores:
 
     Attributes:
       run: One training run, of (mask, seed number) to scores of validation rows.
-      num_players: $n$.
+      num_players: Number of players $n$.
       seeds: Training runs per coalition.
       empty_score: Score of the empty coalition; `None` for the untrained network's.
       class_table: Which owner has which class of the validation rows, or `None`.
@@ -216,18 +216,17 @@ class SeedScores:
             f"one per player; got shape {masks.shape}.",
         )
         scored_empty = self._scored_empty(masks)
-        asked = np.where(scored_empty[:, None], False, masks)
-        unique, place = np.unique(asked, axis=0, return_inverse=True)
-        known = self.empty_score is not None
+        trained = np.where(scored_empty[:, None], False, masks)
+        unique, place = np.unique(trained, axis=0, return_inverse=True)
         rows = {i: self.memory.get(mask) for i, mask in enumerate(unique)}
-        if known:
+        if self.empty_score is not None:
             empty = np.full((self.seeds, self.num_rows), self.empty_score)
             rows |= dict.fromkeys(np.flatnonzero(~unique.any(axis=1)), empty)
-        new = [i for i, found in rows.items() if found is None]
-        scores = {i: reduce(found) for i, found in rows.items() if found is not None}
+        new = [i for i, each in rows.items() if each is None]
+        scores = {i: reduce(each) for i, each in rows.items() if each is not None}
         new = self._smallest_first(unique, new)
-        for i, found in zip(new, self._train(unique[new]), strict=True):
-            scores[i] = reduce(found)
+        for i, each in zip(new, self._train(unique[new]), strict=True):
+            scores[i] = reduce(each)
         return np.stack([scores[i] for i in place.ravel()])
 
     def _scored_empty(self, masks):
@@ -259,15 +258,15 @@ class SeedScores:
             )  # fmt: skip
             rows = np.asarray(flat).reshape(len(block), self.seeds, -1)
             _check_converged(rows, block)
-            for mask, found in zip(block, rows, strict=True):
-                self.memory.put(mask, found)
-                yield found
+            for mask, each in zip(block, rows, strict=True):
+                self.memory.put(mask, each)
+                yield each
 
     def _progress(self, before, total):
-        told = self.execution.progress
-        if told is None:
+        report = self.execution.progress
+        if report is None:
             return None
-        return lambda done, _: told(before + done, total)
+        return lambda done, _: report(before + done, total)
 
 
 def _check_converged(rows, masks):

@@ -1,4 +1,4 @@
-"""The rival that every valuation must beat: how many rows a coalition has."""
+"""The baseline that every valuation must beat: how many rows a coalition has."""
 
 from typing import Any
 
@@ -17,6 +17,9 @@ __all__ = ["log_size", "size"]
 def size(owner: Any) -> Game:
     """The number of rows; every semi-value of an owner is its number of rows.
 
+    Args:
+      owner: Owner of each row, 0 to K-1.
+
     Example:
       >>> size(np.array([0, 1, 1])).powerset_scores().tolist()
       [0.0, 1.0, 2.0, 3.0]
@@ -29,6 +32,9 @@ def size(owner: Any) -> Game:
 
 def log_size(owner: Any) -> Game:
     r"""$\log(1 + m_S)$: each row is worth less the more there are.
+
+    Args:
+      owner: Owner of each row, 0 to K-1.
 
     Example:
       >>> np.asarray(log_size(np.array([0])).powerset_scores()).round(3)

@@ -61,7 +61,10 @@ class TrainAndScore:
 
 def _fold_in_mask(key, mask):
     words = jnp.packbits(mask).astype(jnp.uint32)
-    fold = lambda key, word: (jax.random.fold_in(key, word), None)
+
+    def fold(key, word):
+        return jax.random.fold_in(key, word), None
+
     return jax.lax.scan(fold, key, words)[0]
 
 

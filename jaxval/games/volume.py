@@ -32,10 +32,10 @@ def standardise(features: Features) -> Float[np.ndarray, "n kept"]:
     """Columns of mean 0 and variance 1, constant ones dropped.
 
     Args:
-      features: one row a sample.
+      features: Features, one row per sample.
 
     Raises:
-      ValueError: if they are no matrix, are all constant, or one is not finite.
+      ValueError: If they are no matrix, are all constant, or one is not finite.
 
     Example:
       >>> standardise(np.array([[1.0, 5.0], [3.0, 5.0]])).tolist()
@@ -52,7 +52,7 @@ def _matrix(features: Features) -> Float[np.ndarray, "n p"]:
     features = np.asarray(features, np.float64)
     check(
         features.ndim == 2 and features.shape[1] > 0,
-        "features must be a matrix, one row a sample and one column a feature; got "
+        "features must be a matrix, one row per sample and one column per feature; got "
         f"shape {features.shape}. Give a single feature as features[:, None].",
     )
     finite("features", features)
@@ -65,18 +65,19 @@ class _Volume(NamedTuple):
 
 
 def volume(features: Features, owner: Owner, *, jitter: float = 1e-8) -> Game:
-    r"""$\tfrac12 \log\det(X_S^\top X_S + \epsilon I)$, from nobody's upward.
+    r"""$\tfrac12 \log\det(X_S^\top X_S + \epsilon I)$, less that of no rows.
 
     $X_S^\top X_S$ is a sum over the members, so a coalition costs one $p \times p$
     factorisation; the score is the difference to the empty coalition's.
 
     Args:
-      features: a few columns (`standardise` them first).
-      owner: who contributed each row.
-      jitter: $\epsilon$, for coalitions of fewer rows than columns; positive.
+      features: Features, a few columns (`standardise` them first).
+      owner: Owner of each row, 0 to K-1.
+      jitter: Regulariser $\epsilon$, for coalitions of fewer rows than columns;
+        positive.
 
     Raises:
-      ValueError: if the features are no matrix, a number is not finite, the lengths
+      ValueError: If the features are no matrix, a number is not finite, the lengths
         differ, or an owner has no rows.
 
     Example:
@@ -92,14 +93,14 @@ def volume(features: Features, owner: Owner, *, jitter: float = 1e-8) -> Game:
     positive("jitter", jitter)
     rows = [np.flatnonzero(owner == i) for i in range(groups("owner", owner))]
     squares = np.stack([features[r].T @ features[r] for r in rows])
-    known = _Volume(float64(squares), float64(jitter))
-    return Game(len(rows), Partial(_volume, known))
+    arrays = _Volume(float64(squares), float64(jitter))
+    return Game(len(rows), Partial(_volume, arrays))
 
 
 @in_double
-def _volume(known, mask):
-    total = jnp.tensordot(mask.astype(jnp.float64), known.squares, 1)
-    return _half_log_det(total / known.jitter)
+def _volume(arrays, mask):
+    total = jnp.tensordot(mask.astype(jnp.float64), arrays.squares, 1)
+    return _half_log_det(total / arrays.jitter)
 
 
 def _half_log_det(matrix):
@@ -124,18 +125,18 @@ def robust_volume(
     \frac{1 - \alpha^{f_c + 1}}{1 - \alpha}.$$
 
     The cubes depend on the coalition, so nothing is additive: scored on the host, one
-    coalition at a time. Nobody scores what no rows give, $\tfrac12 \log 10^{-8}$.
+    coalition at a time. The empty coalition scores $\tfrac12 \log 10^{-8}$.
 
     Args:
-      features: a few columns (`standardise` them first).
-      owner: who contributed each row.
-      omega: width of the cubes.
-      released_davinz: $\log\det$ instead of its half, and $\alpha$ from this
-        coalition's cubes only; the original takes $\alpha = 1/(10\,m)$ with $m$ the
-        cubes of all single owners together.
+      features: Features, a few columns (`standardise` them first).
+      owner: Owner of each row, 0 to K-1.
+      omega: Width of the cubes, in the units of the features.
+      released_davinz: Whether to take $\log\det$ instead of its half, and $\alpha$
+        from this coalition's cubes only; the original takes $\alpha = 1/(10\,m)$ with
+        $m$ the cubes of all single owners together.
 
     Raises:
-      ValueError: as of `volume`, and if the cubes are too small to be counted.
+      ValueError: As `volume`, and if the cubes are too small to be counted.
 
     Example:
       >>> once, twice = np.eye(2), np.concatenate([np.eye(2)] * 2)

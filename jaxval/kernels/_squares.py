@@ -123,24 +123,27 @@ def traced_squares(left, right, is_square, tolerance):
         squares = zero_diagonal(squares, 0)
         safe |= jnp.eye(n, dtype=bool)
     # (n, m) in steps of 64 rows: only those with a pair that cancels are done again.
-    whole = n - n % _ROWS
-    parts = []
-    if whole:
-        strips = lambda z: z[:whole].reshape(whole // _ROWS, _ROWS, z.shape[1])
-        settle = lambda strip: _settle(right, *strip)
-        some = lax.map(settle, (strips(left), strips(squares), strips(safe)))
-        parts.append(some.reshape(whole, m))
-    if whole < n:
-        parts.append(_settle(right, left[whole:], squares[whole:], safe[whole:]))
-    squares = jnp.concatenate(parts)
+    end = n - n % _ROWS
+    settled = []
+    if end:
+        strips = tuple(
+            z[:end].reshape(end // _ROWS, _ROWS, z.shape[1])
+            for z in (left, squares, safe)
+        )
+        full = lax.map(lambda strip: _settle(right, *strip), strips)
+        settled.append(full.reshape(end, m))
+    if end < n:
+        settled.append(_settle(right, left[end:], squares[end:], safe[end:]))
+    squares = jnp.concatenate(settled)
     return zero_diagonal(squares, 0) if is_square else squares
 
 
 def _settle(right, left, squares, safe):
     """Squared distances of some rows, by differences unless all pairs are safe."""
-    differences = lambda: lax.map(
-        lambda row: jnp.sum((right - row[None, :]) ** 2, axis=1), left
-    )
+
+    def differences():
+        return lax.map(lambda row: jnp.sum((right - row[None, :]) ** 2, axis=1), left)
+
     return lax.cond(jnp.all(safe), lambda: squares, differences)
 
 

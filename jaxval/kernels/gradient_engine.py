@@ -95,8 +95,8 @@ def gram(
       columns: Other inputs, for a rectangular matrix; the rows when `None`.
       readout: Scalar whose gradients are compared; see `jaxval.kernels.readouts`.
       execution: Block size (`batch_size`: rows whose gradients are held) and bytes
-        (`memory`, by default those of `execution.memory.default_limit`) that choose
-        one: two blocks take `batch_size` times the number of parameters, twice.
+        (`memory`, by default those of `execution.memory.default_limit`) that choose it.
+        Two blocks take `batch_size` times the number of parameters, twice.
 
     Returns:
       One row for each input in `rows`, one column for each in `columns` (or in `rows`).

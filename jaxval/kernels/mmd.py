@@ -25,15 +25,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Num
 
-from jaxval._checks import check, finite, groups, positive, same_length
-from jaxval.execution.memory import rows_that_fit
+from jaxval._checks import check, groups, positive, same_length
 from jaxval.execution.options import Execution
 from jaxval.execution.precision import double, float64, in_double
-from jaxval.kernels.pairwise import (
-    RbfMixture,
-    mixture_of_squares,
-    squared_distances,
-)
+from jaxval.kernels._label_sums import pool, sums_by_label
+from jaxval.kernels.pairwise import RbfMixture
 from jaxval.types import AnyArray
 
 __all__ = [
@@ -48,13 +44,6 @@ __all__ = [
 
 LADDER = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Bandwidths of the default multi-kernel, in median distances."""
-
-_LARGEST = 1e150
-"""Entries beyond this have no squares in float64."""
-
-_HARMLESS = 1e-10
-"""An error of a squared distance, in squares of the least bandwidth, that the kernel
-does not show: it changes a kernel value by at most half as much."""
 
 
 class DegenerateKernelWarning(UserWarning):
@@ -196,7 +185,7 @@ def sums_and_rows(
     label = np.r_[np.asarray(owner), np.full(len(valid), count)]
     with double():
         label = jnp.asarray(label, jnp.int32)
-        rows = _sums_by_label(pooled, label, count + 1, kernel, execution)
+        rows = sums_by_label(pooled, label, count + 1, kernel, execution)
         table = jax.ops.segment_sum(rows, label, count + 1)
         sums = KernelSums(
             (table[:count, :count] + table[:count, :count].T) / 2,
@@ -287,71 +276,6 @@ def mean_over_pairs(total, size, diagonal, unbiased):
         return total / size**2
     pairs = jnp.where(size == 1, 1.0, size * (size - 1.0))
     return jnp.where(size == 1, diagonal, (total - size * diagonal) / pairs)
-
-
-def pool(
-    x: Num[AnyArray, "n ..."], valid: Num[AnyArray, "m ..."]
-) -> Float[np.ndarray, "rows d"]:
-    """The rows of both samples, flattened, in float64, one below the other."""
-    x, valid = _flat("x", x), _flat("valid", valid)
-    check(
-        x.shape[1] == valid.shape[1],
-        "x and valid must have the same width once flattened; got "
-        f"{x.shape[1]} and {valid.shape[1]}.",
-    )
-    return np.concatenate([x, valid])
-
-
-def _flat(name, sample):
-    sample = np.asarray(sample, np.float64)
-    check(len(sample) > 0, f"{name} is empty: there is no distribution to compare.")
-    finite(name, sample)
-    largest = np.abs(sample).max(initial=0)
-    check(
-        largest < _LARGEST,
-        f"{name} must hold numbers below {_LARGEST:.0e}, so that their squares are "
-        f"numbers too; the largest is {largest:.1e}. Scale the columns first.",
-    )
-    return sample.reshape(len(sample), -1)
-
-
-def _sums_by_label(pooled, label, count, kernel, execution):
-    """Sums of each row's kernel over the rows of each label: `(rows, labels)`."""
-    total = len(pooled)
-    step = execution.batch_size or rows_that_fit(8 * total, execution.memory)
-    step = min(step, total)
-    pooled = float64(pooled)
-    slots = jnp.zeros(count)
-    numbers = float64(kernel.bandwidths), float64(kernel.weights)
-    parts = []
-    for start in range(0, total, step):
-        stop = min(start + step, total)
-        # The last block is filled up with its first row, so that all compile once.
-        index = np.arange(start, start + step)
-        block = pooled[np.where(index < total, index, start)]
-        sums = _block_sums(block, pooled, label, slots, numbers)
-        parts.append(sums[: stop - start])
-        if execution.progress is not None:
-            jax.block_until_ready(parts[-1])
-            execution.progress(stop, total)
-    return jnp.concatenate(parts)
-
-
-@jax.jit
-def _block_sums(block, pooled, label, slots, numbers):
-    values = kernel_values(block, pooled, numbers)  # (block, rows)
-    if len(slots) > 64:
-        return jax.vmap(lambda row: slots.at[label].add(row))(values)
-    member = label[:, None] == jnp.arange(len(slots))[None, :]
-    return values @ member.astype(values.dtype)
-
-
-def kernel_values(left, right, numbers):
-    """The kernel of rows with rows, where `numbers` are its bandwidths and weights."""
-    bandwidths, weights = numbers
-    harmless = _HARMLESS * jnp.min(bandwidths) ** 2
-    squares = squared_distances(left, right, tolerance=harmless)
-    return mixture_of_squares(jnp.asarray(squares), bandwidths, weights)
 
 
 def _warn_if_degenerate(sums):

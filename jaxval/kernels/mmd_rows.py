@@ -21,13 +21,8 @@ from jaxtyping import Array, Bool, Float, Int, Num
 from jaxval.coalitions.game import Rows
 from jaxval.execution.options import Execution
 from jaxval.execution.precision import double, float64, in_double
-from jaxval.kernels.mmd import (
-    KernelSums,
-    kernel_values,
-    mean_over_pairs,
-    pool,
-    sums_and_rows,
-)
+from jaxval.kernels._label_sums import kernel_values, pool
+from jaxval.kernels.mmd import KernelSums, mean_over_pairs, sums_and_rows
 from jaxval.kernels.pairwise import RbfMixture
 from jaxval.types import AnyArray
 
@@ -203,9 +198,12 @@ def _within_target(kernels, weights):
     # (strips, strip, d) and (strips, strip); rows that fill up have no weight.
     points = jnp.pad(kernels.points, ((0, missing), (0, 0))).reshape(-1, strip, width)
     shares = jnp.pad(weights, (0, missing)).reshape(-1, strip)
-    energy = lambda rows, share: share @ kernel_values(rows, kernels.points, numbers)
-    parts = jax.lax.map(lambda at: energy(*at) @ weights, (points, shares))
-    return jnp.sum(parts)
+
+    def energy(strip):
+        rows, share = strip
+        return share @ kernel_values(rows, kernels.points, numbers) @ weights
+
+    return jnp.sum(jax.lax.map(energy, (points, shares)))
 
 
 def discrepancy_rows(
@@ -247,8 +245,9 @@ class _Entries:
     unbiased: bool
 
     def __call__(self, kernels, masks):
-        entries = lambda mask: row_entries(kernels, mask, unbiased=self.unbiased)
-        return jax.vmap(entries)(jnp.asarray(masks))
+        return jax.vmap(
+            lambda mask: row_entries(kernels, mask, unbiased=self.unbiased)
+        )(jnp.asarray(masks))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -43,8 +43,8 @@ class RbfMixture:
     A kernel of two points, equal (and hashed alike) where its numbers are.
 
     Attributes:
-      bandwidths: $\sigma_j$, in the units of the inputs.
-      weights: $w_j$; they sum to 1 for a mean of kernels.
+      bandwidths: Bandwidths $\sigma_j$, in the units of the inputs.
+      weights: Weights $w_j$; they sum to 1 for a mean of kernels.
 
     Raises:
       ValueError: If there is no bandwidth, one is not between 1e-150 and 1e150, or
@@ -142,7 +142,10 @@ def gram(
     whole_number("block_size", block_size)
     x = jnp.asarray(x)
     other = x if y is None else jnp.asarray(y)
-    row = lambda xi: jax.vmap(lambda yj: kernel_fn(xi, yj))(other)
+
+    def row(xi):
+        return jax.vmap(lambda yj: kernel_fn(xi, yj))(other)
+
     return lax.map(row, x, batch_size=min(block_size, x.shape[0]))
 
 

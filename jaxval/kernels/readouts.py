@@ -138,7 +138,7 @@ def trace(num_outputs: int) -> tuple[ReadoutFn, ...]:
     r"""Every output: the kernel is the mean over outputs, $\frac1C\sum_c\Theta_c$.
 
     Args:
-      num_outputs: $C$, the number of outputs.
+      num_outputs: Number of outputs $C$.
 
     Raises:
       ValueError: If there are none.

@@ -77,10 +77,15 @@ def pairwise_table(
     half = matrix.shape[0] // 2
     matrix = matrix.astype(jnp.float64)
     low, high = _members(half), _members(matrix.shape[0] - half)
-    own = lambda part, block: jnp.sum((part @ block) * part, axis=1)
     across = 2.0 * (high @ matrix[half:, :half]) @ low.T
-    within = own(high, matrix[half:, half:])[:, None]
-    return (within + across + own(low, matrix[:half, :half])[None, :]).reshape(-1)
+    of_high = _own_forms(high, matrix[half:, half:])[:, None]
+    of_low = _own_forms(low, matrix[:half, :half])[None, :]
+    return (of_high + across + of_low).reshape(-1)
+
+
+def _own_forms(members, block):
+    """The quadratic form of each row of `members`."""
+    return jnp.sum((members @ block) * members, axis=1)
 
 
 @in_double
@@ -150,7 +155,7 @@ def _children(node, size):
     """The node without the first group, and with it."""
     schur, rest, form = node
     factor = cholesky(schur[:size, :size])
-    solve = lambda b: solve_triangular(factor, b, lower=True)
+    solve = functools.partial(solve_triangular, factor, lower=True)
     across, half = solve(schur[:size, size:]), solve(rest[:size])
     joined = (
         schur[size:, size:] - across.T @ across,

@@ -9,6 +9,7 @@ factor without a rule of its own.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -207,10 +208,9 @@ class BatchNorm(nn.Module):
         channels = x.shape[-1]
         scale = self.param("scale", nn.initializers.ones, (channels,))
         shift = self.param("bias", nn.initializers.zeros, (channels,))
-        zeros = lambda: jnp.zeros(channels, jnp.float32)
-        ones = lambda: jnp.ones(channels, jnp.float32)
-        running_mean = self.variable("batch_stats", "mean", zeros)
-        running_var = self.variable("batch_stats", "var", ones)
+        moments = functools.partial(self.variable, "batch_stats")
+        running_mean = moments("mean", jnp.zeros, channels, jnp.float32)
+        running_var = moments("var", jnp.ones, channels, jnp.float32)
         mean, var = running_mean.value, running_var.value
         if train:
             mean, var, count = _moments(x, weight)

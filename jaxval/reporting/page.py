@@ -8,7 +8,6 @@ and refuses anything that could act.
 """
 
 import dataclasses
-import functools
 import re
 import xml.etree.ElementTree
 from collections.abc import Mapping, Sequence
@@ -205,7 +204,6 @@ def render(title: str, blocks: Sequence[Block], *, subtitle: str = "") -> str:
     return template.render(title=title, subtitle=subtitle, blocks=blocks)
 
 
-@functools.cache
 def _environment() -> jinja2.Environment:
     return jinja2.Environment(
         loader=jinja2.PackageLoader("jaxval.reporting"),

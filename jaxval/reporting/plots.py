@@ -74,9 +74,10 @@ def svg(
       (True, True)
     """
     file = io.StringIO()
-    save = lambda figure: figure.savefig(
-        file, format="svg", transparent=True, metadata={"Date": None}
-    )
+
+    def save(figure):
+        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
+
     _draw(draw, size, save, {"svg.hashsalt": name})
     text = file.getvalue()
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)

@@ -191,16 +191,16 @@ def cells(column: Column) -> list[str]:
     if not numbers:
         return [_exact(value) for value in values]
     places = decimals(numbers, column.digits)
-    known = [] if column.stderr is None else [float(e) for e in column.stderr if e > 0]
-    if known:
+    errors = [] if column.stderr is None else [float(e) for e in column.stderr if e > 0]
+    if errors:
         # An error bar of 0.00 tells nothing: the middle one gets a digit.
-        places = max(places, decimals([float(np.median(known))], 1))
+        places = max(places, decimals([float(np.median(errors))], 1))
     texts = [_rounded(value, places) for value in values]
-    if column.stderr is None or not known:
+    if column.stderr is None or not errors:
         return texts
-    errors = [_rounded(error, places) for error in column.stderr]
-    width = max(map(len, errors))
-    pairs = zip(texts, errors, strict=True)
+    bars = [_rounded(error, places) for error in column.stderr]
+    width = max(map(len, bars))
+    pairs = zip(texts, bars, strict=True)
     return [
         f"{cell} ±{error:>{width}}" if error else cell + " " * (width + 2)
         for cell, error in pairs

@@ -95,14 +95,14 @@ def _run(name: str, module: str, options: list[str], prog: str) -> int:
     from jaxval.runner import contract, machine, results
 
     out = rich.console.Console(highlight=False, soft_wrap=False)
-    folder = results.folder_of(job.runner.out, name.replace("_", "-"), job.config)
+    folder = results.results_folder(job.runner.out, name.replace("_", "-"), job.config)
     results.writable(folder)
     scratch = folder.with_name(f"{folder.name}.partial")
     from jaxval.reporting.console import one_line_warnings, progress
 
     context = contract.Context(note=_say, progress=progress, scratch=scratch)
     try:
-        with one_line_warnings(_say) as heard, machine.Stopwatch() as watch:
+        with one_line_warnings(_say) as warnings, machine.Stopwatch() as watch:
             result = experiment.run(job.config, context)
     except KeyboardInterrupt:
         _say(f"interrupted; {_what_was_saved(scratch)}")
@@ -117,7 +117,7 @@ def _run(name: str, module: str, options: list[str], prog: str) -> int:
         "device": machine.devices(),
         "peak_memory": machine.peak_memory(),
         "versions": machine.versions(),
-        "warnings": heard,
+        "warnings": warnings,
     }
     metrics = {**about, "metrics": result.metrics}
     try:
@@ -134,14 +134,14 @@ def _run(name: str, module: str, options: list[str], prog: str) -> int:
     return 0
 
 
-def _job(config: type) -> type:
+def _job(settings: type) -> type:
     """One dataclass of an experiment's options and the runner's, without prefixes."""
     import tyro
 
     return dataclasses.make_dataclass(
         "Job",
         [
-            ("config", Annotated[config, tyro.conf.arg(name="")]),
+            ("config", Annotated[settings, tyro.conf.arg(name="")]),
             (
                 "runner",
                 Annotated[Runner, tyro.conf.arg(name="")],
@@ -179,8 +179,8 @@ def _message(error: Exception) -> str | None:
     if isinstance(error, OSError) and error.strerror:
         where = f": {error.filename}" if error.filename is not None else ""
         return f"{error.strerror}{where}"
-    known = (ValueError, OSError, ImportError, NotImplementedError)
-    if isinstance(error, known) and text:
+    expected = (ValueError, OSError, ImportError, NotImplementedError)
+    if isinstance(error, expected) and text:
         return text
     if isinstance(error, RuntimeError) and "initialize backend" in text:
         return text

@@ -75,11 +75,11 @@ class Result:
     unprinted: tuple[str, ...] = ()
 
 
-def require(config: Any, **least: float | int) -> None:
-    """Check numbers of a configuration against their least values.
+def require(settings: Any, **least: float | int) -> None:
+    """Check numbers of a study's settings against their least values.
 
     Args:
-      config: Configuration, an attribute per name; `None` passes.
+      settings: Settings, an attribute per name; `None` passes.
       **least: Least value of each named number.
 
     Raises:
@@ -92,7 +92,7 @@ def require(config: Any, **least: float | int) -> None:
       ValueError: --seeds must be at least 1; got 0.
     """
     for name, bound in least.items():
-        number = getattr(config, name)
+        number = getattr(settings, name)
         if number is not None and not number >= bound:
             option = name.replace("_", "-")
             raise ValueError(f"--{option} must be at least {bound}; got {number}.")

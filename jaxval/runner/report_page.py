@@ -37,13 +37,13 @@ _MAX_ROWS = 60
 """Rows of a table on the page; the CSV file has all of them."""
 
 
-def report_page(result: Result, about: Mapping[str, Any], config: Any) -> str:
+def report_page(result: Result, about: Mapping[str, Any], settings: Any) -> str:
     """The page of one result, as HTML.
 
     Args:
       result: Tables, sentences, chart and picture of the study.
       about: What `metrics.json` says: the study's name, device, versions, warnings.
-      config: Settings of the run, in JSON's own types.
+      settings: Settings of the run, in JSON's own types.
     """
     name = str(about.get("experiment", "result"))
     blocks = list(_findings(result, about))
@@ -51,7 +51,7 @@ def report_page(result: Result, about: Mapping[str, Any], config: Any) -> str:
     terms = {k: v for k, v in GLOSSARY.items() if k.lower() in text.lower()}
     if terms:
         blocks.append(page.Details("Glossary", [page.Glossary(terms)]))
-    blocks.append(page.Details("How it was run", list(_circumstances(about, config))))
+    blocks.append(page.Details("How it was run", list(_circumstances(about, settings))))
     return page.render(name.replace("-", " "), blocks, subtitle=_subtitle(about))
 
 
@@ -76,11 +76,11 @@ def _findings(result: Result, about: Mapping[str, Any]) -> Iterator[page.Block]:
             yield show(table)
 
 
-def _circumstances(about: Mapping[str, Any], config: Any) -> Iterator[page.Block]:
-    if isinstance(config, Mapping):
-        settings = {str(k): "–" if v is None else str(v) for k, v in config.items()}
+def _circumstances(about: Mapping[str, Any], settings: Any) -> Iterator[page.Block]:
+    if isinstance(settings, Mapping):
+        texts = {str(k): "–" if v is None else str(v) for k, v in settings.items()}
         yield page.Heading("Settings", 3)
-        yield page.Glossary(settings)
+        yield page.Glossary(texts)
     versions = about.get("versions", {})
     yield page.Heading("Versions", 3)
     yield page.Glossary({str(k): str(v) for k, v in versions.items()})

@@ -20,7 +20,7 @@ from jaxval.reporting.tables import to_csv
 from jaxval.runner.contract import Result
 from jaxval.runner.report_page import report_page
 
-__all__ = ["folder_of", "plain", "replacing", "save", "writable"]
+__all__ = ["plain", "replacing", "results_folder", "save", "writable"]
 
 PICTURE = "picture.png"
 """Name of the picture in a folder of results."""
@@ -49,15 +49,19 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
-def folder_of(root: pathlib.Path, name: str, config: Any) -> pathlib.Path:
-    """Where the results of one configuration go, whatever they turn out to be.
+def results_folder(root: pathlib.Path, name: str, settings: Any) -> pathlib.Path:
+    """The folder of the results of one run, decided by its settings.
 
     Args:
       root: Folder of all results.
       name: Name of the experiment.
-      config: Configuration, which alone decides the last part of the path.
+      settings: Settings of the run, which alone decide the last part of the path.
+
+    Example:
+      >>> results_folder(pathlib.PurePosixPath("out"), "value", {"seeds": 3}).parts[:2]
+      ('out', 'value')
     """
-    text = json.dumps(plain(config), sort_keys=True)
+    text = json.dumps(plain(settings), sort_keys=True)
     return root / name / hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
@@ -73,13 +77,13 @@ def writable(folder: pathlib.Path) -> None:
 
 
 def save(
-    folder: pathlib.Path, config: Any, result: Result, metrics: Mapping[str, Any]
+    folder: pathlib.Path, settings: Any, result: Result, metrics: Mapping[str, Any]
 ) -> tuple[str, ...]:
     """Write everything to `folder`, replacing what an earlier run left there.
 
     Args:
-      folder: Folder to write, as of `folder_of`.
-      config: Configuration, written to `config.json`.
+      folder: Folder to write, as of `results_folder`.
+      settings: Settings of the run, written to `config.json`.
       result: Tables, arrays and picture.
       metrics: Numbers and texts, written to `metrics.json`.
 
@@ -90,8 +94,8 @@ def save(
         for name, table in result.tables.items():
             (new / f"{name}.csv").write_text(to_csv(table), encoding="utf-8")
         _write_json(new / "metrics.json", metrics)
-        _write_json(new / "config.json", config)
-        text = report_page(result, metrics, plain(config))
+        _write_json(new / "config.json", settings)
+        text = report_page(result, metrics, plain(settings))
         (new / "report.html").write_text(text, encoding="utf-8")
         if result.arrays:
             arrays: Any = dict(result.arrays)

@@ -151,10 +151,13 @@ def _compare(
         )
 
 
+def _shapes(leaves: list[Any]) -> list[Any]:
+    return [(np.shape(x), np.asarray(x).dtype) for x in leaves]
+
+
 def _unflatten(path: pathlib.Path, leaves: list[np.ndarray], like: Any) -> Any:
-    shapes = lambda xs: [(np.shape(x), np.asarray(x).dtype) for x in xs]
     wanted, structure = jax.tree.flatten(like)
-    if shapes(leaves) != shapes(wanted):
+    if _shapes(leaves) != _shapes(wanted):
         raise _damaged(path)
     with jax.enable_x64(True):
         restored = [

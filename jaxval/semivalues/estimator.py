@@ -66,10 +66,9 @@ class Estimator:
       max_evaluations: Most evaluations that one step takes, where that is known: a run
         with a budget is sized by it.
       shorten: `shorten(count) -> sample` function of a step that takes at most `count`
-        evaluations, or as few as can be: the last step before a budget is shortened by
-        it.
+        evaluations, or as few as it can; it shortens the last step before a budget.
       log_weights: Logarithms of the weights of the semi-value that is estimated, where
-        it is one: a run that can learn nothing more then ends exact.
+        it is one; with them, a run that can learn nothing more ends exact.
     """
 
     settings: str
@@ -197,10 +196,11 @@ def merge_moments(a: RunningMoments, b: RunningMoments) -> RunningMoments:
     share = b.count / jnp.maximum(count, 1)
     gap = b.mean - a.mean
     square = jnp.outer(gap, gap) if a.scatter.ndim == 2 else gap**2
+
     # The moments of no units hold zeros, which are no unit's.
-    pick = lambda of, x, y: jnp.where(
-        a.count == 0, y, jnp.where(b.count == 0, x, of(x, y))
-    )
+    def pick(of: Callable[..., Any], x: Any, y: Any) -> Any:
+        return jnp.where(a.count == 0, y, jnp.where(b.count == 0, x, of(x, y)))
+
     return RunningMoments(
         count=count,
         mean=a.mean + share * gap,

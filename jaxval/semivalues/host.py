@@ -2,7 +2,7 @@
 
 A step of an estimator asks for many coalitions, and on the host each may be a training
 run. The record remembers what was scored in the current step, so that a step that was
-interrupted goes on where it was, and can stop between two evaluations.
+interrupted resumes behind the last score, and can stop between two evaluations.
 """
 
 from __future__ import annotations

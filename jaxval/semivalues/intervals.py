@@ -21,7 +21,7 @@ from jaxtyping import Float
 from scipy import stats
 
 from jaxval._checks import check, positive
-from jaxval.semivalues.stopping import degrees_of_freedom
+from jaxval.semivalues.status import degrees_of_freedom
 from jaxval.types import ValueEstimate
 
 __all__ = ["Interval", "bernstein", "rank_confidence", "simultaneous", "student"]

@@ -172,8 +172,8 @@ def walk(
     added = jnp.diff(scores, axis=1) * factors[None, :]
     by_player = jax.vmap(lambda order, a: a[masks.ranks(order)])(orders, added)
     m, n = orders.shape
-    asked = n + 1 if game.fast_prefixes is not None else n - 1
-    num_evaluations = jnp.asarray(m * asked, jnp.int64)
+    per_order = n + 1 if game.fast_prefixes is not None else n - 1
+    num_evaluations = jnp.asarray(m * per_order, jnp.int64)
     return Walk(by_player.mean(0, keepdims=True), num_evaluations)
 
 
@@ -190,9 +190,9 @@ def prefix_scores(
     scores = jnp.zeros((m, 0))
     if n > 1:
         scores = jnp.asarray(game.scores(inner.reshape(m * (n - 1), n)))
-    column = lambda x: jnp.full((m, 1), x, jnp.float64)
+    first, last = (jnp.full((m, 1), end, jnp.float64) for end in ends)
     inner = scores.reshape(m, n - 1).astype(jnp.float64)
-    return jnp.concatenate([column(ends.empty), inner, column(ends.full)], axis=1)
+    return jnp.concatenate([first, inner, last], axis=1)
 
 
 def from_units(

@@ -19,6 +19,8 @@ from jaxtyping import Float, Int
 from jaxval._checks import check
 from jaxval.execution.options import Execution
 from jaxval.execution.precision import double
+from jaxval.semivalues.design_driver import DesignDriver
+from jaxval.semivalues.designed import DesignEstimator
 from jaxval.semivalues.driver import Driver, status_of
 from jaxval.semivalues.estimator import Estimator
 from jaxval.semivalues.saves import Saves
@@ -69,7 +71,7 @@ class Outcome:
 
 def run(
     key: PRNGKey,
-    estimator: Estimator,
+    estimator: Estimator | DesignEstimator,
     game: Any,
     *,
     until: Rule,
@@ -130,7 +132,10 @@ def run(
     with double():
         path = None if checkpoint is None else pathlib.Path(checkpoint)
         saves = Saves(path, float(save_seconds), estimator.settings, game, key, tag)
-        driver = Driver(key, estimator, game, until, every, execution, saves)
+        if isinstance(estimator, DesignEstimator):
+            driver = DesignDriver(key, estimator, game, until, execution, saves)
+        else:
+            driver = Driver(key, estimator, game, until, every, execution, saves)
         status, state = driver.run(progress)
     _check_known(status.estimate, estimator.unit)
     return _outcome(status, state, exact=driver.is_exact)

@@ -8,15 +8,19 @@ the evaluations or the seconds say so (`limits`), and `run` sizes its rounds by 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
 from scipy import stats
 
 from jaxval._checks import check, positive
-from jaxval.types import ValueEstimate
+from jaxval.semivalues.status import (
+    Limits,
+    Rule,
+    Status,
+    degrees_of_freedom,
+    difference_errors,
+    limits,
+)
 
 __all__ = [
     "Limits",
@@ -25,61 +29,12 @@ __all__ = [
     "all_of",
     "any_of",
     "budget",
-    "degrees_of_freedom",
-    "difference_errors",
     "limits",
     "ranks_stable",
     "stderr_below",
     "time_limit",
     "units",
 ]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Status:
-    """The current status of a run.
-
-    Attributes:
-      estimate: Estimate so far.
-      covariance: Covariance of the values, `None` where the estimator does not keep it.
-      num_evaluations: Utility evaluations: coalitions scored.
-      steps: Steps of the estimator.
-      seconds: Seconds spent, those before a resume included.
-    """
-
-    estimate: ValueEstimate
-    covariance: Float[np.ndarray, "n n"] | None = None
-    num_evaluations: int = 0
-    steps: int = 0
-    seconds: float = 0.0
-
-
-Rule = Callable[[Status], bool]
-
-
-class Limits(NamedTuple):
-    """What a rule bounds; `None` where it does not.
-
-    Attributes:
-      num_evaluations: Utility evaluations after which the rule surely fires.
-      seconds: Seconds after which the rule surely fires.
-    """
-
-    num_evaluations: int | None = None
-    seconds: float | None = None
-
-
-def limits(rule: Rule) -> Limits:
-    """The bounds of a rule: of `budget`, `time_limit`, and combinations of them.
-
-    Args:
-      rule: Any rule; one without a `limits` attribute bounds nothing.
-
-    Example:
-      >>> limits(any_of(budget(100), units(64)))
-      Limits(num_evaluations=100, seconds=None)
-    """
-    return getattr(rule, "limits", Limits())
 
 
 def units(count: int) -> Rule:
@@ -148,10 +103,10 @@ def stderr_below(
         a hundred.
 
     Example:
-      >>> known = ValueEstimate(np.ones(2), np.full(2, 0.01), np.full(2, 50))
-      >>> nothing_yet = known._replace(stderr=np.zeros(2))
+      >>> precise = ValueEstimate(np.ones(2), np.full(2, 0.01), np.full(2, 50))
+      >>> agreeing = precise._replace(stderr=np.zeros(2))
       >>> rule = stderr_below(0.02)
-      >>> rule(Status(estimate=known)), rule(Status(estimate=nothing_yet))
+      >>> rule(Status(estimate=precise)), rule(Status(estimate=agreeing))
       (True, False)
 
     References:
@@ -271,8 +226,8 @@ class _StderrBelow:
         stderr = np.asarray(status.estimate.stderr)
         agreeing = max(self.min_agreeing, self.min_units)
         enough = np.where(stderr == 0, agreeing, self.min_units)
-        known = np.asarray(status.estimate.counts) >= enough
-        return bool((known & (stderr < self.threshold)).all())
+        believed = np.asarray(status.estimate.counts) >= enough
+        return bool((believed & (stderr < self.threshold)).all())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -329,31 +284,6 @@ class _AllOf:
 
     def __call__(self, status: Status) -> bool:
         return all(rule(status) for rule in self.rules)
-
-
-def degrees_of_freedom(estimate: ValueEstimate) -> Float[np.ndarray, " n"]:
-    """Degrees of freedom of each standard error, infinite for exact values."""
-    if estimate.degrees is None:
-        return np.asarray(estimate.counts, float) - 1
-    return np.asarray(estimate.degrees, float)
-
-
-def difference_errors(
-    estimate: ValueEstimate,
-    covariance: Float[np.ndarray, "n n"] | None,
-    order: Int[np.ndarray, " n"],
-) -> Float[np.ndarray, " neighbours"]:
-    """Standard errors of the differences between neighbours of an order.
-
-    From the covariance where it is kept; otherwise the sum of both errors, an upper
-    bound whatever the correlation.
-    """
-    a, b = order[:-1], order[1:]
-    if covariance is None:
-        stderr = np.asarray(estimate.stderr)
-        return stderr[a] + stderr[b]
-    c = np.asarray(covariance)
-    return np.sqrt(np.maximum(c[a, a] + c[b, b] - 2 * c[a, b], 0.0))
 
 
 def _fewest(status: Status) -> int:

@@ -7,7 +7,6 @@ The bias is measured, not assumed away: see `bias`.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -15,13 +14,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxval._checks import check, positive
+from jaxval._checks import check
 from jaxval.coalitions.game import Game
 from jaxval.execution.precision import in_double
 from jaxval.semivalues import estimator as _estimator
 from jaxval.semivalues import orders as _orders
 from jaxval.semivalues import permutation
 from jaxval.semivalues import truncated_walks as walks
+from jaxval.semivalues.bands import Band, absolute, relative_to_full
 from jaxval.semivalues.estimator import Estimator, RunningMoments
 from jaxval.semivalues.truncated_walks import Sample
 from jaxval.types import Ends, PRNGKey, ValueEstimate
@@ -35,9 +35,6 @@ __all__ = [
     "tmc",
     "relative_to_full",
 ]
-
-Band = Callable[[Ends], float | Float[Array, ""]]
-"""Half-width of the band around $v(N)$, from the endpoints."""
 
 
 class State(NamedTuple):
@@ -68,33 +65,6 @@ class Bias(NamedTuple):
     skipped: Float[np.ndarray, " n"]
 
 
-def relative_to_full(tolerance: float) -> Band:
-    r"""Within `tolerance` times $|v(N)|$: Data Shapley's band.
-
-    The size of $v(N)$ is taken, so that negative scores have a band too.
-
-    Example:
-      >>> round(float(relative_to_full(0.01)(Ends(0.0, -2.0))), 3)
-      0.02
-
-    References:
-      Ghorbani and Zou, *Data Shapley*, ICML 2019, released code.
-    """
-    positive("tolerance", tolerance, zero=True)
-    return _RelativeToFull(tolerance)
-
-
-def absolute(width: float) -> Band:
-    """Within `width`, in the units of the score: for scores without a natural zero.
-
-    Example:
-      >>> absolute(0.5)(Ends(0.0, -2.0))
-      0.5
-    """
-    positive("width", width, zero=True)
-    return _Absolute(width)
-
-
 def tmc(
     num_players: int,
     *,
@@ -121,8 +91,8 @@ def tmc(
       patience: Hits in a row that stop an order; Data Shapley's sixth by default.
       permutations: Orders per step.
       num_parallel: Orders walked at the same time, which changes nothing but the speed.
-        When left out: all of them `on_host`; one for a game with a `fast_step` on a
-        CPU, where fits would only wait for each other; otherwise 8.
+        When left out, all of them `on_host`, one for a game with a `fast_step` on a
+        CPU, where fits would only wait for each other, and 8 otherwise.
       name: Name of `band`, for the checkpoint's identity; its own when left out.
 
     Returns:
@@ -221,28 +191,6 @@ def bias(state: State) -> Bias:
         check(count > 0, "state holds no orders yet: there is no bias to report.")
         missing = float(state.worth) - float(values.sum())
         return Bias(missing, 1.0 - np.asarray(state.reached) / count)
-
-
-@dataclasses.dataclass(frozen=True)
-class _RelativeToFull:
-    tolerance: float
-
-    def __call__(self, ends: Ends) -> Float[Array, ""]:
-        return self.tolerance * jnp.abs(ends.full)
-
-    def __str__(self) -> str:
-        return f"relative_to_full({self.tolerance})"
-
-
-@dataclasses.dataclass(frozen=True)
-class _Absolute:
-    width: float
-
-    def __call__(self, ends: Ends) -> float:
-        return self.width
-
-    def __str__(self) -> str:
-        return f"absolute({self.width})"
 
 
 @dataclasses.dataclass(frozen=True)

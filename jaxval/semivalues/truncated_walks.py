@@ -33,7 +33,10 @@ def cut(
     """Apply the rule after the fact, where all prefixes came at the price of one."""
     n = orders.shape[1]
     near = jnp.abs(scores[:, 1:] - ends.full) <= width
-    step = lambda run, hit: (jnp.where(hit, run + 1, 0),) * 2
+
+    def step(run: Any, hit: Any) -> tuple[Any, Any]:
+        return (jnp.where(hit, run + 1, 0),) * 2
+
     _, runs = jax.lax.scan(step, jnp.zeros(len(orders), jnp.int32), near.T)
     stops = jnp.cumsum((runs >= patience).T, axis=1)
     kept = jnp.concatenate([jnp.ones((len(orders), 1), bool), stops[:, :-1] == 0], 1)
@@ -123,7 +126,10 @@ def in_lanes(
         player = orders[row, at.place]
         mask = at.mask | (jnp.arange(n)[None, :] == player[:, None])
         carry, after = _score_lanes(game, at.carry, mask)
-        add = lambda to, who, x: to.at[row, who].add(jnp.where(active, x, 0.0))
+
+        def add(to: Any, who: Any, x: Any) -> Any:
+            return to.at[row, who].add(jnp.where(active, x, 0.0))
+
         units = add(at.units, player, after - at.before)
         reached = add(at.reached, player, 1.0)
         run = jnp.where(jnp.abs(after - full) <= width, at.run + 1, 0)
@@ -135,7 +141,10 @@ def in_lanes(
         reached = add(reached, final, complete * 1.0)
         over = active & (stopped | complete)
         fresh = at.taken + jnp.cumsum(over) - 1
-        begin = lambda x, to: jnp.where(over.reshape(-1, *(1,) * to.ndim), to[None], x)
+
+        def begin(x: Any, to: Any) -> Any:
+            return jnp.where(over.reshape(-1, *(1,) * to.ndim), to[None], x)
+
         return _Lanes(
             order=jnp.where(over, fresh, at.order),
             place=jnp.where(over, 0, at.place + active),

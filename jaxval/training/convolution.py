@@ -49,7 +49,10 @@ class _AsMatrixProducts:
 
     def __call__(self, *args):
         leaves, treedef = jax.tree.flatten(args)
-        flat = lambda *leaves: self.fn(*jax.tree.unflatten(treedef, leaves))
+
+        def flat(*leaves):
+            return self.fn(*jax.tree.unflatten(treedef, leaves))
+
         program, shapes = jax.make_jaxpr(flat, return_shape=True)(*leaves)
         outputs = _interpret(program.jaxpr, program.consts, leaves)
         return jax.tree.unflatten(jax.tree.structure(shapes), outputs)

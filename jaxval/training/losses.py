@@ -137,7 +137,10 @@ def accuracy(outputs: Outputs, targets: Targets) -> PerRow:
     # another rounding, and then nothing would equal the largest. Equal outputs are
     # counted only where both sides met.
     level = jnp.where(is_own, own[:, None], other[:, None]) == outputs
-    count = lambda of: jnp.maximum(jnp.sum(level & of, axis=1), 1).astype(outputs.dtype)
+
+    def count(side):
+        return jnp.maximum(jnp.sum(level & side, axis=1), 1).astype(outputs.dtype)
+
     share = count(is_own) / (count(is_own) + count(~is_own))
     score = jnp.where(own == other, share, (own > other).astype(outputs.dtype))
     return jnp.where(jnp.isnan(own) | jnp.isnan(other), jnp.nan, score)

@@ -43,7 +43,6 @@ def run_bytes(
       True
     """
     batch = min(recipe.batch_size or x.shape[0], x.shape[0])
-    rows = lambda a, n: jax.ShapeDtypeStruct((n, *a.shape[1:]), a.dtype)
     variables = jax.eval_shape(network.init, jax.random.key(0))
     slots = jax.eval_shape(recipe.optimizer.init, variables.params)
 
@@ -52,11 +51,15 @@ def run_bytes(
         return recipe.loss(outputs, y).mean(), state
 
     gradient = jax.make_jaxpr(jax.grad(step, has_aux=True))(
-        variables.params, variables.state, rows(x, batch), rows(y, batch)
+        variables.params, variables.state, _rows(x, batch), _rows(y, batch)
     )
-    outputs = jax.make_jaxpr(network.apply)(variables, rows(x, eval_rows))
+    outputs = jax.make_jaxpr(network.apply)(variables, _rows(x, eval_rows))
     held = 2 * sum(_bytes(leaf) for leaf in jax.tree.leaves((variables, slots)))
     return held + max(_computed(gradient.jaxpr), _computed(outputs.jaxpr))
+
+
+def _rows(a, n):
+    return jax.ShapeDtypeStruct((n, *a.shape[1:]), a.dtype)
 
 
 def _computed(jaxpr) -> int:

@@ -34,7 +34,7 @@ class Recipe:
     Attributes:
       optimizer: Optax transformation.
       loss: Loss with one entry per row; its mean over the minibatch is descended.
-      batch_size: $b$; `None` takes all points of the coalition at once.
+      batch_size: Batch size $b$; `None` takes all points of the coalition at once.
       epochs: Epochs at most.
       min_epochs: Epochs at least.
       stop_below: Change of the loss below which the run ends; 0 never stops early.
@@ -219,8 +219,11 @@ def epoch_order(
       ([0, 1, 2], [3, 4])
     """
     ranks = jnp.arange(rows.shape[0])
+
     # 32 bits in double precision too: of 64 nearly all exceed the largest number below.
-    draw = lambda rank: jax.random.bits(jax.random.fold_in(key, rank), dtype=jnp.uint32)
+    def draw(rank):
+        return jax.random.bits(jax.random.fold_in(key, rank), dtype=jnp.uint32)
+
     # Rows behind `size` get the largest number and, the sort being stable, stay last.
     largest = jnp.uint32(0xFFFFFFFF)
     priority = jnp.where(ranks < size, jax.vmap(draw)(ranks), largest)

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
 
 from jaxval import ecoval
 from jaxval.datasets.tabular.table import Table as Data
-from jaxval.evaluation import bootstrap_stderr, mean_and_stderr
 from jaxval.games import at_initialisation as untrained
 from jaxval.games import davinz
 from jaxval.games.kernel_regression import (
@@ -21,50 +19,17 @@ from jaxval.games.kernel_regression import (
     one_hot,
     ridge_regression,
 )
-from jaxval.reporting import Column, Table
 from jaxval.runner.contract import Context
 from jaxval.semivalues import exact, intervals
 from jaxval.types import Points, PRNGKey, ValueEstimate
-from jaxval.valuation import forecast
+from jaxval.valuation import ecoval_rows, forecast
 from jaxval.valuation.memory_check import GIB
-from jaxval.valuation.result import Extras, Valuation
+from jaxval.valuation.result import Valuation
 
 __all__ = ["play"]
 
 _MAX_CLUSTERS = 30
 _MAX_DIMENSIONS = 16
-
-_MOST_SHOWN = 12
-"""Unseen rows that fit the terminal; of more, the best and the worst are shown."""
-
-
-class _Values(NamedTuple):
-    """Values of rows under each fit to the rows as they are, and to resamples."""
-
-    fits: Float[np.ndarray, "fits n"]
-    resamples: Float[np.ndarray, "resamples n"]
-
-    @property
-    def mean(self) -> Float[np.ndarray, " n"]:
-        """Over the fits to the rows as they are."""
-        return self.fits.mean(0)
-
-    @property
-    def stderr(self) -> Float[np.ndarray, " n"]:
-        """By the bootstrap: of other rows and another run of the method alike."""
-        return bootstrap_stderr(self.resamples)
-
-    @property
-    def noise(self) -> Float[np.ndarray, " n"]:
-        """What of that is the method's own: of the mean of fits to the same rows."""
-        return mean_and_stderr(self.fits)[1]
-
-    def of_owners(self, owner: np.ndarray) -> "_Values":
-        """The sums over each owner's rows."""
-        sums = lambda draws: np.stack(
-            [ecoval.owner_sums(each, owner) for each in draws]
-        )
-        return _Values(sums(self.fits), sums(self.resamples))
 
 
 def play(
@@ -91,78 +56,28 @@ def play(
     """
     _check_memory(data, limit)
     x = np.asarray(data.dataset.x)
-    embed = ecoval.principal_components(key, x, _dimensions(len(x)))
+    embed_key, fit_key, random_key = jax.random.split(key, 3)
+    embed = ecoval.principal_components(embed_key, x, _dimensions(len(x)))
     points = Points(embed(x), np.asarray(data.dataset.y))
     unseen_points = _unseen_points(unseen, data, embed)
     game = _Ridge(data, embed)
-    fits, resampled = _fits(key, game, points, seeds, resamples, context)
-    rows = _Values(
-        _stacked(ecoval.values(fitted) for fitted in fits),
-        _stacked(ecoval.unseen_values(fitted, points) for fitted in resampled),
+    fits, resampled = _fits(fit_key, game, points, seeds, resamples, context)
+    rows = ecoval_rows.RowValues(
+        ecoval_rows.stacked(ecoval.values(fitted) for fitted in fits),
+        ecoval_rows.stacked(
+            ecoval.unseen_values(fitted, points) for fitted in resampled
+        ),
     )
     owners = rows.of_owners(np.asarray(data.dataset.owner))
     endpoints = (game.empty_score(), float(fits[0].clusters.full))
-    extras = _extras(data, fits, resampled, rows, unseen_points)
+    extras = ecoval_rows.extras(data, fits, resampled, rows, unseen_points)
     extras = dataclasses.replace(
         extras,
-        sentences=(_scale(owners, endpoints), *extras.sentences),
+        sentences=(ecoval_rows.scale_sentence(owners, endpoints), *extras.sentences),
         arrays={"bootstrap": owners.resamples},
     )
     count = sum(fitted.cost.total for fitted in (*fits, *resampled))
-    return _valuation(key, data, owners, endpoints, count, extras)
-
-
-def _stacked(allocations) -> Float[np.ndarray, "draws n"]:
-    return np.stack([np.asarray(each.values, float) for each in allocations])
-
-
-def _extras(data: Data, fits, resampled, rows: _Values, unseen) -> Extras:
-    """Tables, hazards and sentences on single rows, the unseen ones included."""
-    reports = [ecoval.report(fitted, ecoval.values(fitted)) for fitted in fits]
-    extras = Extras(
-        tables={"points": _points_table(data, rows)},
-        unprinted=("points",),
-        sentences=_labelled(reports[0].sentences(), len(fits)),
-        metrics={
-            "fits": len(fits),
-            "resamples": len(resampled),
-            "mixture": fits[0].settings.mixture,
-            "dimensions": fits[0].clustering.centroids.shape[1],
-            "hazards": [dataclasses.asdict(each) for each in reports],
-        },
-    )
-    if unseen is None:
-        return extras
-    allocations = [ecoval.unseen_values(fitted, unseen) for fitted in fits]
-    values = _Values(
-        _stacked(allocations),
-        _stacked(ecoval.unseen_values(fitted, unseen) for fitted in resampled),
-    )
-    again = [ecoval.report(*pair) for pair in zip(fits, allocations, strict=True)]
-    said = reports[0].sentences()
-    new = [each for each in again[0].sentences() if each not in said]
-    new = [f"Of the unseen rows: {each}" for each in new]
-    many = values.fits.shape[1] > _MOST_SHOWN
-    return dataclasses.replace(
-        extras,
-        tables={**extras.tables, **_unseen_tables(values)},
-        unprinted=(*extras.unprinted, *(["unseen"] if many else [])),
-        metrics={
-            **extras.metrics,
-            "hazards_of_unseen": [dataclasses.asdict(each) for each in again],
-        },
-        sentences=(
-            _against(rows, values), *extras.sentences, *_labelled(new, len(fits))
-        ),
-    )  # fmt: skip
-
-
-def _unseen_tables(values: _Values) -> dict[str, Table]:
-    count = values.fits.shape[1]
-    tables = {"unseen": _unseen_table(values, np.arange(count))}
-    if count > _MOST_SHOWN:
-        tables["unseen_best_and_worst"] = _unseen_table(values, _ends(values.mean))
-    return tables
+    return _valuation(random_key, data, owners, endpoints, count, extras)
 
 
 def _check_memory(data: Data, limit: int | None) -> None:
@@ -282,71 +197,9 @@ class _Ridge:
         return np.concatenate([x, np.ones((len(x), 1))], axis=1)
 
 
-def _points_table(data: Data, rows: _Values) -> Table:
-    owners = [data.owner_names[i] for i in np.asarray(data.dataset.owner)]
-    return Table(
-        "Values of the training rows",
-        (Column("owner", owners), *_columns(rows, slice(None))),
-    )
-
-
-def _unseen_table(rows: _Values, shown) -> Table:
-    return Table(
-        "Values of the unseen rows",
-        (Column("row", shown + 1), *_columns(rows, shown)),
-        "Rows in the order of their file. ± one standard error over "
-        f"{len(rows.resamples)} bootstrap resamples of the training rows.",
-    )
-
-
-def _columns(rows: _Values, shown) -> tuple[Column, ...]:
-    return (
-        Column("ecoval", rows.mean[shown], rows.stderr[shown], "EcoVal"),
-        Column("refit_stderr", rows.noise[shown], shown=False),
-    )
-
-
-def _ends(values) -> np.ndarray:
-    order, half = np.argsort(-values, kind="stable"), _MOST_SHOWN // 2
-    return np.concatenate([order[:half], order[-half:]])
-
-
-def _labelled(sentences, fits: int) -> tuple[str, ...]:
-    """Each fit meets its own hazards; those of all of them are in metrics.json."""
-    first = f"In the first of {fits} fits: " if fits > 1 else ""
-    return tuple(first + each for each in sentences)
-
-
-def _against(rows: _Values, unseen: _Values) -> str:
-    seen, new = rows.mean, unseen.mean
-    return (
-        f"The median value of an unseen row is {np.median(new):.2g}, that of a "
-        f"training row {np.median(seen):.2g}; the greatest are {new.max():.2g} and "
-        f"{seen.max():.2g}."
-    )
-
-
-def _scale(owners: _Values, endpoints: tuple[float, float]) -> str:
-    noise = float(np.max(owners.noise))
-    count = len(owners.fits)
-    if count < 2:
-        again = ""
-    elif noise < 0.01 * np.max(owners.stderr):
-        again = f"; {count} fits to the same rows agree, so the errors are of the rows"
-    else:
-        again = (
-            f"; the method's own part of the errors, the spread of {count} fits to the "
-            f"same rows, is at most {noise:.2g}"
-        )
-    return (
-        f"The empty coalition scores {endpoints[0]:.3g} and the grand coalition "
-        f"{endpoints[1]:.3g}; the values add up to {owners.mean.sum():.2g}, "
-        f"what the clusters lose when left out one by one"
-        f"{again}."
-    )
-
-
-def _valuation(key, data: Data, owners: _Values, endpoints, count, extras) -> Valuation:
+def _valuation(
+    key, data: Data, owners: ecoval_rows.RowValues, endpoints, count, extras
+) -> Valuation:
     players, resamples = len(data.owner_names), len(owners.resamples)
     values = ValueEstimate(owners.mean, owners.stderr, np.full(players, resamples))
     covariance = np.atleast_2d(np.cov(owners.resamples.T))

@@ -34,9 +34,11 @@ def run(config: Config, context: Context = SILENT) -> None:
     from sklearn import datasets
 
     config.folder.mkdir(parents=True, exist_ok=True)
+    cancer = datasets.load_breast_cancer()
+    diabetes = datasets.load_diabetes(scaled=False)
     tables = {
-        "breast_cancer": _table(datasets.load_breast_cancer(), "diagnosis", config),
-        "diabetes": _table(datasets.load_diabetes(scaled=False), "progression", config),
+        "breast_cancer": _table(cancer, "diagnosis", config.seed),
+        "diabetes": _table(diabetes, "progression", config.seed),
     }
     for name, table in tables.items():
         path = config.folder / f"{name}.csv"
@@ -49,8 +51,8 @@ def run(config: Config, context: Context = SILENT) -> None:
         )
 
 
-def _table(bunch, target: str, config: Config) -> Table:
-    rows = np.random.default_rng(config.seed).permutation(len(bunch.target))
+def _table(bunch, target: str, seed: int) -> Table:
+    rows = np.random.default_rng(seed).permutation(len(bunch.target))
     bounds = np.rint(np.cumsum(_SHARES) * len(rows)).astype(int)[:-1]
     owners = np.empty(len(rows), object)
     for number, part in enumerate(np.split(rows, bounds)):

@@ -99,16 +99,16 @@ def seconds_per_score(game: Game, *, ordered: bool) -> float:
       ordered: Time the prefixes of an order, which many games score at a discount;
         otherwise, and on the host, a coalition of half of the players.
     """
-    count = game.num_players
+    players = game.num_players
     if ordered and not game.on_host:
-        asked, ask = count, lambda: queries.prefix_scores(game, np.arange(count))
+        count, ask = players, lambda: queries.prefix_scores(game, np.arange(players))
     else:
-        half = np.arange(count)[None, :] % 2 == 0
-        asked, ask = 1, lambda: queries.scores(game, half)
+        half = np.arange(players)[None, :] % 2 == 0
+        count, ask = 1, lambda: queries.scores(game, half)
     ask()
     start = time.monotonic()
     ask()
-    return (time.monotonic() - start) / asked
+    return (time.monotonic() - start) / count
 
 
 def duration(seconds: float) -> str:

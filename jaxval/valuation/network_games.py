@@ -95,8 +95,8 @@ def _davinz(
 
     def make(key, progress):
         if block is None:
-            drawn = untrained.draw(key, module, data, progress=progress)
-            parts = untrained.davinz_game(drawn, sums, data, zeta=zeta)
+            network_draw = untrained.draw(key, module, data, progress=progress)
+            parts = untrained.davinz_game(network_draw, sums, data, zeta=zeta)
         else:
             forms = untrained.owner_forms(
                 key,

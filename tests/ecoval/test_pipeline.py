@@ -75,7 +75,7 @@ def test_grouped_host_game():
 
 def test_undefined_utilities_are_refused():
     bad = Game(2, lambda mask: jnp.where(mask.all(), 1.0, jnp.nan))
-    with pytest.raises(ValueError, match="class vanishes"):
+    with pytest.raises(ValueError, match="must be finite"):
         leave_cluster_out(bad, np.array([0, 1]), 2)
     with pytest.raises(ValueError, match="one player for each"):
         leave_out_values(bad, np.array([0, 1, 2]), 3)

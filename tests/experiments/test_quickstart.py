@@ -19,7 +19,7 @@ SMALL = quickstart.Config(
 
 
 def deal_of(config):
-    key = jax.random.key(config.seed)
+    key = jax.random.split(jax.random.key(config.seed), 4)[0]
     return deals.one_class_each(key, "digits", config.sizes, config.valid)
 
 
@@ -28,7 +28,8 @@ def network_of(config):
 
 
 def keys_of(config):
-    return jax.random.split(jax.random.key(config.seed), config.seeds)
+    init_key = jax.random.split(jax.random.key(config.seed), 4)[1]
+    return jax.random.split(init_key, config.seeds)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from jaxval.kernels.pairwise import median_distance
 
 
 def deal_of(config):
-    key = jax.random.key(config.seed)
+    key = jax.random.split(jax.random.key(config.seed), 4)[0]
     return deals.one_class_each(key, "digits", config.sizes, config.valid)
 
 
@@ -21,7 +21,8 @@ def network_of(config):
 
 
 def keys_of(config):
-    return jax.random.split(jax.random.key(config.seed), config.seeds)
+    init_key = jax.random.split(jax.random.key(config.seed), 4)[1]
+    return jax.random.split(init_key, config.seeds)
 
 
 def jacobian_and_outputs(config, key):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -153,4 +154,4 @@ def _is_gap(cell: Any) -> bool:
     """Whether a cell is None, NaN, or the NA or NaT of pandas."""
     if cell is None or type(cell).__name__ in ("NAType", "NaTType"):
         return True
-    return isinstance(cell, float) and np.isnan(cell)
+    return isinstance(cell, float) and math.isnan(cell)

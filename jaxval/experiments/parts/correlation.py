@@ -79,8 +79,11 @@ def reliabilities(truth: Float[np.ndarray, "seeds players"]) -> list[Reliability
     """
     if len(truth) < 2:
         return [Reliability(math.nan, math.nan, math.nan, 0)] * 2
-    key = jax.random.key(0)
-    return [split_half_reliability(key, truth, ranks=r) for r in (False, True)]
+    value_key, rank_key = jax.random.split(jax.random.key(0))
+    return [
+        split_half_reliability(value_key, truth),
+        split_half_reliability(rank_key, truth, ranks=True),
+    ]
 
 
 def agreement_table(
@@ -101,9 +104,9 @@ def agreement_table(
     rows[ONE_SEED] = one_against_others(truth)
     trust = reliabilities(truth)
     rows[RELIABILITY] = np.array([[each.half for each in trust]])
-    over = lambda which: [mean_and_error(each[:, which]) for each in rows.values()]
     (values_r, values_e), (ranks_r, ranks_e) = (
-        zip(*over(which), strict=True) for which in (0, 1)
+        zip(*(mean_and_error(each[:, i]) for each in rows.values()), strict=True)
+        for i in (0, 1)
     )
     runs = max(len(each) for each in values.values())
     return Table(

@@ -65,8 +65,8 @@ def leads(
       removal: Whether players are removed, where the lower curve is the better one.
     """
     sign = -1 if removal else +1
-    area = lambda each, name: evaluation.area(each[name])
-    return np.array([100 * sign * (area(c, one) - area(c, other)) for c in curves])
+    pairs = [(evaluation.area(c[one]), evaluation.area(c[other])) for c in curves]
+    return np.array([100 * sign * (area - lower) for area, lower in pairs])
 
 
 def column(

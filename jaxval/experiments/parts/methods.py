@@ -5,6 +5,7 @@ DAVINZ and its complexity share one Gram matrix, and each is charged for all of 
 """
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
@@ -93,7 +94,9 @@ def run(
     with context.progress("without training the coalitions") as update:
         for done, (name, i) in enumerate(itertools.product(methods, range(len(keys)))):
             update(done, total, name)
-            work = lambda name=name, i=i: methods[name](keys[i], deal, setup)
+            # One key for each method and initialisation.
+            key = jax.random.fold_in(keys[i], list(methods).index(name))
+            work = functools.partial(methods[name], key, deal, setup)
             values, seconds = cached(context.scratch, f"{name}-{i}", work)
             for label, each in values.items():
                 rows.setdefault(label, []).append(each)

@@ -232,9 +232,10 @@ def _preferences(allocations) -> dict[str, np.ndarray]:
 
 def _tmc(budget, count, progress):
     total = int(budget.permutations * count)
-    say = lambda status: progress(
-        int(status.estimate.counts.min()), total, "TMC Shapley"
-    )
+
+    def say(status):
+        progress(int(status.estimate.counts.min()), total, "TMC Shapley")
+
     return ecoval.truncated_permutations(budget.permutations, progress=say)
 
 

@@ -73,7 +73,7 @@ def evaluate(
       num_steps: Number of steps of each curve.
       progress: Called with units done, units in all, and what is being done.
     """
-    deal_key, value_key, tie_key = jax.random.split(key, 3)
+    deal_key, value_key, *tie_keys = jax.random.split(key, 5)
     sample = deals.draw_sample(deal_key, data)
     given = methods.problem(sample, utility, data.classes)
     values = methods.value(value_key, given, budget, progress)
@@ -83,9 +83,9 @@ def evaluate(
     removal, addition = evaluation.removal_curve, evaluation.addition_curve
     return SampleResult(
         values,
-        curves.of_methods(tie_key, removal, seen, *own),
-        curves.of_methods(tie_key, addition, seen, *own),
-        curves.of_methods(tie_key, removal, later, *other),
+        curves.of_methods(tie_keys[0], removal, seen, *own),
+        curves.of_methods(tie_keys[1], addition, seen, *own),
+        curves.of_methods(tie_keys[2], removal, later, *other),
     )
 
 
@@ -150,15 +150,18 @@ def crossed(of: MethodValues, name: str) -> float:
 
 def metrics(results: Results) -> dict[str, Any]:
     """Leads and hazards for `metrics.json`."""
-    lead = lambda kind: {
-        name: float(leads_of(results, kind, name, "random").mean())
-        for name in getattr(results[0], kind)
+    leads = {
+        kind: {
+            name: float(leads_of(results, kind, name, "random").mean())
+            for name in getattr(results[0], kind)
+        }
+        for kind in ("removal", "unseen")
     }
     return {
         "held_out_accuracy": held_out_accuracy(results),
         "tmc_reliability": float(np.mean([reliability(r.methods) for r in results])),
-        "removal_lead": lead("removal"),
-        "unseen_lead": lead("unseen"),
+        "removal_lead": leads["removal"],
+        "unseen_lead": leads["unseen"],
         "hazards": [dataclasses.asdict(r.methods.hazards) for r in results],
         "unseen_hazards": [
             dataclasses.asdict(r.methods.unseen_hazards) for r in results

@@ -54,15 +54,18 @@ def unseen(results: Results) -> Table:
 def variants(results: Results) -> Table:
     """What each adjustment term of EcoVal changes."""
     names = [name for name in VARIANTS if name != "ecoval"]
-    lost = lambda kind: {n: leads_of(results, kind, "ecoval", n) for n in names}
+    removal, addition = (
+        {name: leads_of(results, kind, "ecoval", name) for name in names}
+        for kind in ("removal", "addition")
+    )
     rank = _each(results, names, lambda m, n: _rank(m, "ecoval", n))
     turned = _each(results, names, crossed)
     return Table(
         "What the adjustment terms do (figure 4)",
         (
             Column("variant", names),
-            curves.column("removal_loss", lost("removal"), "removal"),
-            curves.column("addition_loss", lost("addition"), "addition"),
+            curves.column("removal_loss", removal, "removal"),
+            curves.column("addition_loss", addition, "addition"),
             curves.column("spearman_full", rank, "Spearman"),
             curves.column("crossed", turned, "crossed"),
         ),
@@ -89,10 +92,11 @@ def cost(results: Results, clusters: int, iterations: int) -> Table:
         "ecoval": paper.ecoval,
         "ecoval, no alpha": paper.ecoval_light,
     }
-    mean = lambda part: [
-        float(np.mean([part(result.methods).get(name, 0) for result in results]))
-        for name in rows
-    ]
+
+    def mean(part):
+        each = [part(result.methods) for result in results]
+        return [float(np.mean([made.get(name, 0) for made in each])) for name in rows]
+
     return Table(
         f"Training runs: m = {points} points, {clusters} clusters, p = {p}",
         (

@@ -137,11 +137,11 @@ def baselines(
       sizes: Rows of each contributor.
       weigh: Weights of the semi-value.
     """
-    mean = lambda rows: semivalues(rows, weigh).mean(0)
+    complexity = -scores.kappa[:, None] * scores.complexity
     return {
         "size only": sizes / sizes.sum(),
-        "discrepancy only": mean(-scores.discrepancy[:1]),
-        "complexity only": mean(-scores.kappa[:, None] * scores.complexity),
+        "discrepancy only": semivalues(-scores.discrepancy[:1], weigh).mean(0),
+        "complexity only": semivalues(complexity, weigh).mean(0),
     }
 
 

@@ -1,6 +1,5 @@
 """Ground truths: leave-one-out by retraining, one training seed per row."""
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -22,8 +21,10 @@ __all__ = ["RecipeName", "leave_one_out", "leave_one_out_by_seed", "recipe"]
 
 RecipeName = Literal["adam", "paper"]
 
+# One object, so that equal recipes are equal and share their compiled programs.
+_ADAM = optax.adam(1e-3)
 
-@functools.cache
+
 def recipe(name: RecipeName, epochs: int) -> Recipe:
     """How the ground truth is trained; equal recipes share one compiled program.
 
@@ -34,7 +35,7 @@ def recipe(name: RecipeName, epochs: int) -> Recipe:
     """
     if name == "paper":
         return until_settled(epochs=epochs, min_epochs=min(50, epochs))
-    return Recipe(optimizer=optax.adam(1e-3), batch_size=32, epochs=epochs)
+    return Recipe(optimizer=_ADAM, batch_size=32, epochs=epochs)
 
 
 def leave_one_out(
@@ -93,11 +94,14 @@ def leave_one_out_by_seed(
         for seed, key in enumerate(keys):
 
             def draw(key=key, before=seed * runs):
-                report = lambda done, _: update(before + done, len(keys) * runs)
-                one = leave_one_out(
-                    key, deal, module, recipe=recipe, seeds=1, progress=report
-                )
-                return one[0]
+                return leave_one_out(
+                    key,
+                    deal,
+                    module,
+                    recipe=recipe,
+                    seeds=1,
+                    progress=lambda done, _: update(before + done, len(keys) * runs),
+                )[0]
 
             values, seconds = cached(context.scratch, f"retrained-{seed}", draw)
             draws.append(values)

@@ -106,8 +106,9 @@ def from_dense(
       (2, 2, 2, 2)
     """
     theta = float64(theta)
-    entries = lambda rows, others: theta[np.ix_(rows, others)]
-    return block_banded_gram(entries, blocks, bandwidth)
+    return block_banded_gram(
+        lambda rows, others: theta[np.ix_(rows, others)], blocks, bandwidth
+    )
 
 
 @in_double
@@ -173,8 +174,11 @@ def inverse(band: BlockBanded, zeta: Float[Array, ""] | float) -> BlockBanded:
     squares = jnp.einsum("mka,mkb->mab", weights, weights, precision="highest")
     squares = squares.reshape(count, width, size, width, size)
     later = jnp.pad(squares, ((0, width - 1), (0, 0), (0, 0), (0, 0), (0, 0)))
-    at = lambda e, d: later[e : e + count, width - 1 - e, :, width - 1 - e - d, :]
-    grams = [sum(at(e, d) for e in range(width - d)) for d in range(width)]
+
+    def term(e, d):
+        return later[e : e + count, width - 1 - e, :, width - 1 - e - d, :]
+
+    grams = [sum(term(e, d) for e in range(width - d)) for d in range(width)]
     return BlockBanded(jnp.stack(grams, axis=1), band.rows)
 
 

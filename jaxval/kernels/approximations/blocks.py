@@ -123,8 +123,11 @@ def aligned(
     if max_rows is None:
         return by_owner
     whole_number("max_rows", max_rows)
-    split = lambda rows: contiguous(rows.size, -(-rows.size // max_rows))
-    return [rows[part] for rows in by_owner for part in split(rows)]
+    return [
+        rows[block]
+        for rows in by_owner
+        for block in contiguous(rows.size, -(-rows.size // max_rows))
+    ]
 
 
 def block_diagonal_gram(gram: GramFn, blocks: Blocking) -> BlockDiagonal:
@@ -132,8 +135,8 @@ def block_diagonal_gram(gram: GramFn, blocks: Blocking) -> BlockDiagonal:
 
     Args:
       gram: Function of row numbers to the square Gram matrix of those rows, for
-        instance `lambda rows: tangent.gram(apply_fn, params, x[rows], ...)`. Compile it
-        once outside: blocks have at most two sizes unless they are aligned to owners.
+        instance `lambda rows: tangent.gram(apply_fn, params, x[rows], ...)`. Give it
+        compiled; blocks have at most two sizes unless they are aligned to owners.
       blocks: Blocking from `contiguous`, `permuted` or `aligned`.
 
     Raises:

@@ -68,8 +68,7 @@ def deviation(
         q = float(_form(theirs, y, zeta))
         check(q > 0, "y must not be all zero: there is no quadratic form to compare.")
         ratio = float(_form(ours, y, zeta) if form is None else form) / q
-        norm = lambda a: float(jnp.linalg.norm(a))
-        gap = norm(ours - theirs) / norm(theirs)
+        gap = float(jnp.linalg.norm(ours - theirs)) / float(jnp.linalg.norm(theirs))
     return Deviation(gap, ratio - 1, float(np.sqrt(ratio)) - 1)
 
 

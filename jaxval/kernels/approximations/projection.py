@@ -199,11 +199,11 @@ def _project(sketch, num_features, key, network, params, functions, rows):
     x, y = rows
     points = x if y is None else Points(x, y)
     gradients = gradient_engine.gradients(network, params, points, readout=functions)
-    parts = [
+    sketches = [
         sketch(jax.random.fold_in(key, leaf), grads, num_features)
         for leaf, grads in enumerate(gradients)
     ]
-    return functools.reduce(jnp.add, parts)
+    return functools.reduce(jnp.add, sketches)
 
 
 def gram(z: Float[AnyArray, "n k"]) -> Float[np.ndarray, "n n"]:

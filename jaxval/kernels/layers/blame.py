@@ -55,38 +55,39 @@ def disagreements(
       matmul_precision: Precision that it was computed in.
     """
     left, right, place = _blocks(rows, columns, entry, plan.block_size)
-    represent = lambda part: represent_rows(
+    represent = functools.partial(
+        represent_rows,
         problem,
-        *part,
         matmul_precision=matmul_precision,
         mesh=None,
         batch_size=plan.batch_size,
     )
-    one = represent(left)
-    parts = _parts(one, None if right is None else represent(right), matmul_precision)
+    one = represent(*left)
+    other = None if right is None else represent(*right)
+    tiles = _tiles(one, other, matmul_precision)
     row, column = _at(rows, entry[0]), _at(columns or rows, entry[1])
     truth, scale = _products(problem, row, column)
     names = gradient_engine.leaf_names(problem.params)
     taken = _routes(one, (left if right is None else right)[0].shape[0], right is None)
-    found = [
+    differences = [
         Disagreement(
             names[leaf],
             taken[leaf],
             float(abs(np.float64(tile[place]) - truth[leaf]) / scale),
         )
-        for leaf, tile in parts.items()
+        for leaf, tile in tiles.items()
     ]
-    return sorted(found, key=lambda each: -each.error)
+    return sorted(differences, key=lambda each: -each.error)
 
 
-def described(found: list[Disagreement], tolerance: float) -> str:
+def described(differences: list[Disagreement], tolerance: float) -> str:
     """The end of a sentence that names the worst layers.
 
     Args:
-      found: Differences of all layers, the largest first.
+      differences: Differences of all layers, the largest first.
       tolerance: Difference that is allowed.
     """
-    bad = [each for each in found if not each.error <= tolerance][:3]
+    bad = [each for each in differences if not each.error <= tolerance][:3]
     if not bad:
         return " (no layer by itself does)"
     each = [f"{b.layer} by route {b.route}: {b.error:.1e}" for b in bad]
@@ -102,28 +103,32 @@ def _blocks(rows, columns, entry, block_size):
     # The last block that covers a row has written it.
     down = max(s for s in first if s <= i)
     across = max(s for s in second if s <= j)
-    cut = lambda pair, s, size: jax.tree.map(lambda a: a[s : s + size], pair)
     if columns is None and down > across:
         i, j, down, across = j, i, across, down
-    left = cut(rows, down, height)
+    left = _cut(rows, down, height)
     same = columns is None and down == across
-    right = None if same else cut(other, across, width)
+    right = None if same else _cut(other, across, width)
     return left, right, (i - down, j - across)
 
 
+def _cut(pair, start, size):
+    """Inputs and targets of some rows in a row."""
+    return jax.tree.map(lambda a: a[start : start + size], pair)
+
+
 @functools.partial(jax.jit, static_argnums=2)
-def _parts(left: Rows, right: Rows | None, matmul_precision: MatmulPrecision) -> Any:
+def _tiles(left: Rows, right: Rows | None, matmul_precision: MatmulPrecision) -> Any:
     """Each leaf's part of the tile."""
-    parts, start = {}, 0
+    tiles, start = {}, 0
     for leaf, width in left.widths:
         cut = slice(start, start + width)
         other = left if right is None else right
-        parts[leaf] = row_blocks.inner(left.features[:, cut], other.features[:, cut])
+        tiles[leaf] = row_blocks.inner(left.features[:, cut], other.features[:, cut])
         start += width
     for number, weight in enumerate(left.weights):
         other = None if right is None else right.weights[number]
-        parts[weight.leaf] = routes.contract_weight(weight, other, matmul_precision)
-    return parts
+        tiles[weight.leaf] = routes.contract_weight(weight, other, matmul_precision)
+    return tiles
 
 
 def _routes(left: Rows, num_columns: int, same: bool) -> dict[int, str]:

@@ -105,8 +105,11 @@ def sample_network(apply_fn: ApplyFn, params: Params, x: Any) -> Network:
     )
     # One wrapping: a second would hide the arrays that a `Partial` carries.
     network = apply_fn if isinstance(apply_fn, Partial) else Partial(apply_fn)
-    alone = lambda leaves, xi: _alone(network, rebuild(leaves), xi)
-    return trace(alone, leaves, jax.ShapeDtypeStruct(x.shape[1:], x.dtype))
+    return trace(
+        lambda leaves, xi: _alone(network, rebuild(leaves), xi),
+        leaves,
+        jax.ShapeDtypeStruct(x.shape[1:], x.dtype),
+    )
 
 
 # Compiled nowhere: `jit` keeps what it has traced, so that the network's own Python
@@ -129,8 +132,8 @@ def _capture(network, leaves, uses, functions, x, y):
     weights = [each for each in uses if each]
     others = [i for i, each in enumerate(uses) if each is None]
     equations = sorted({use.equation for each in weights for use in each})
-    zeros = lambda aval: jnp.zeros(aval.shape, aval.dtype)
-    probes = {n: zeros(network.eqns[n].outvars[0].aval) for n in equations}
+    avals = {n: network.eqns[n].outvars[0].aval for n in equations}
+    probes = {n: jnp.zeros(aval.shape, aval.dtype) for n, aval in avals.items()}
     nudges = {i: jnp.zeros_like(leaves[i]) for i in others}
 
     def run(probes, nudges):
@@ -175,8 +178,8 @@ def _pull_all(pull, seeds):
 
 
 def _weight(network, uses, seen, cotangents, leaf):
-    parts = [_one_use(network, use, seen, cotangents[use.equation]) for use in uses]
-    inputs, outputs, windows = zip(*parts, strict=True)
+    captured = [_one_use(network, use, seen, cotangents[use.equation]) for use in uses]
+    inputs, outputs, windows = zip(*captured, strict=True)
     eqn = network.eqns[uses[0].equation]
     is_table = uses[0].kind == "gather"
     vocabulary = eqn.invars[0].aval.shape[0] if is_table else None
@@ -200,8 +203,9 @@ def _of_dot(eqn, side, data, cotangent):
     contract, batch = eqn.params["dimension_numbers"]
     inner, groups = contract[1 - side], batch[1 - side]
     free = [i for i in range(data.ndim) if i not in {*inner, *groups}]
-    size = lambda axes: math.prod(data.shape[i] for i in axes)
-    shape = size(groups), size(inner), size(free)
+    shape = tuple(
+        math.prod(data.shape[i] for i in axes) for axes in (groups, inner, free)
+    )
     inputs = data.transpose(*groups, *inner, *free).reshape(shape)
     readouts = cotangent.shape[0]
     # cotangent: (r, *groups, *free of the left operand, *free of the right one). The

@@ -158,16 +158,22 @@ def _strict(dtype, matmul_precision):
 
 
 def _draw(rows, columns):
-    pick = lambda pair, where: jax.tree.map(lambda a: jnp.asarray(a[where]), pair)
     n = len(rows[0])
     if columns is None:
         first = sampled(n)
-        return _Sample(first, first, pick(rows, first), np.arange(len(first)))
+        return _Sample(first, first, _pick(rows, first), np.arange(len(first)))
     m = len(columns[0])
     first, second = sampled(n, m), sampled(m, n)
-    join = lambda a, b: jnp.concatenate([a, b])
-    points = jax.tree.map(join, pick(rows, first), pick(columns, second))
+    points = jax.tree.map(
+        lambda a, b: jnp.concatenate([a, b]),
+        _pick(rows, first),
+        _pick(columns, second),
+    )
     return _Sample(first, second, points, len(first) + np.arange(len(second)))
+
+
+def _pick(pair, where):
+    return jax.tree.map(lambda a: jnp.asarray(a[where]), pair)
 
 
 @jax.jit
@@ -240,15 +246,18 @@ def _warn(error, entry, culprits):
     )
 
 
+def _as_points(pair):
+    return pair[0] if pair[1] is None else Points(*pair)
+
+
 def _fall_back(problem, rows, columns, execution):
-    points = lambda pair: pair[0] if pair[1] is None else Points(*pair)
     # The layer engine's block size is no measure for rows whose gradients are formed.
     options = Execution(memory=execution.memory, progress=execution.progress)
     return gradient_engine.gram(
         problem.network,
         problem.params,
-        points(rows),
-        None if columns is None else points(columns),
+        _as_points(rows),
+        None if columns is None else _as_points(columns),
         readout=problem.functions,
         execution=options,
     )

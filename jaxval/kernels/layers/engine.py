@@ -87,14 +87,14 @@ def _in_batches(problem, x, y, matmul_precision, batch_size):
     first, size = row_blocks.starts(len(x), batch_size)
     if len(first) == 1:
         return _represent(problem, x, y, matmul_precision)
-    parts, done = [], 0
+    batches, done = [], 0
     for start in first:
         rows = jax.tree.map(lambda a, i=start: a[i : i + size], (x, y))
         part = _represent(problem, *rows, matmul_precision)
         # The last batch may begin with rows that the one before it has ended with.
-        parts.append(jax.tree.map(lambda a, d=done - start: a[d:], part))
+        batches.append(jax.tree.map(lambda a, d=done - start: a[d:], part))
         done = start + size
-    return jax.tree.map(lambda *a: jnp.concatenate(a), *parts)
+    return jax.tree.map(lambda *a: jnp.concatenate(a), *batches)
 
 
 @functools.partial(jax.jit, static_argnums=3)

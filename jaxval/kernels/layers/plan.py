@@ -110,9 +110,9 @@ def estimate(
         of = functools.partial(
             MemoryEstimate, gram=gram, work=work, block_size=size, batch_size=batch
         )
-        whole = of(stored=each.stored * held, keep=True)
+        at_once = of(stored=each.stored * held, keep=True)
         blocks = of(stored=each.stored * 2 * size, keep=False)
-        return whole if whole.peak <= limit or 2 * size >= held else blocks
+        return at_once if at_once.peak <= limit or 2 * size >= held else blocks
 
     if execution.batch_size is not None:
         return at(min(execution.batch_size * devices, max(n, m)))
@@ -154,7 +154,6 @@ def _per_sample(tree: Any, shapes: Any, matmul_precision: MatmulPrecision) -> _E
     # Tracing takes a while, so the answer is kept for all problems of these shapes.
     structs = [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in shapes]
     problem, x, y = jax.tree.unflatten(tree, structs)
-    pair = lambda a: jax.ShapeDtypeStruct((2, *a.shape), a.dtype)
     counts = []
 
     def count(problem, x, y):
@@ -168,7 +167,8 @@ def _per_sample(tree: Any, shapes: Any, matmul_precision: MatmulPrecision) -> _E
             problem, x, y, matmul_precision=matmul_precision, mesh=None
         )
 
-    rows = jax.eval_shape(count, problem, *jax.tree.map(pair, (x, y)))
+    two = jax.tree.map(lambda a: jax.ShapeDtypeStruct((2, *a.shape), a.dtype), (x, y))
+    rows = jax.eval_shape(count, problem, *two)
     spread = any(weight.sizes.positions > 1 for weight in rows.weights)
     stored, passing = _bytes(rows) // 2, counts[0]
     if jax.default_backend() != "cpu":

@@ -17,6 +17,7 @@ In the comments on shapes, `n` and `m` are the rows and columns of the tile, `g`
 
 import dataclasses
 import enum
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -178,12 +179,17 @@ def gradient_rows(
     bytes_each = 4 * sizes.groups * (wide + sizes.inputs * sizes.outputs)
     makes_patches = any(window is not None for window in weight.windows)
     batch = _divisor(n, max(1, _room(_CACHE) // bytes_each)) if makes_patches else n
-    form = lambda part: _form(part, matmul_precision)
+    form = functools.partial(_form, matmul_precision=matmul_precision)
     if batch >= n:
         return form(weight)
-    split = lambda a: a.reshape(n // batch, batch, *a.shape[1:])
-    rows = lax.map(form, jax.tree.map(split, weight))
-    return rows.reshape(n, -1)
+    return lax.map(form, _in_batches(weight, batch)).reshape(n, -1)
+
+
+def _in_batches(weight, batch):
+    """Arrays `(n, ...)` as `(n / batch, batch, ...)`."""
+    return jax.tree.map(
+        lambda a: a.reshape(a.shape[0] // batch, batch, *a.shape[1:]), weight
+    )
 
 
 def _form(weight, matmul_precision):
@@ -194,9 +200,9 @@ def _form(weight, matmul_precision):
         table = jnp.zeros((weight.vocabulary, outputs), b.dtype)
         return jax.vmap(lambda i, c: table.at[i].add(c))(a, b[:, 0]).reshape(n, -1)
     # (n g, a, p) and (n g, p, b) to (n g, a, b)
-    merge = lambda z: z.reshape(n * groups, *z.shape[2:])
+    a, b = (z.reshape(n * groups, *z.shape[2:]) for z in (a, b))
     dimensions = (((2,), (1,)), ((0,), (0,)))
-    return matmul_precision.dot(merge(a), merge(b), dimensions).reshape(n, -1)
+    return matmul_precision.dot(a, b, dimensions).reshape(n, -1)
 
 
 def _hadamard(left, right, matmul_precision):
@@ -226,7 +232,7 @@ def _pairs(left, right, matmul_precision):
     bytes_each = 8 * sizes.groups * m * sizes.positions**2
     batch = _divisor(n, max(1, _room(_WORKSPACE) // bytes_each))
     # Of products of all rows with all: (g, n p, m q) to (g, n, p, m, q)
-    apart = lambda z: z.reshape(sizes.groups, batch, sizes.positions, m, -1)
+    apart = sizes.groups, batch, sizes.positions, m, -1
 
     def some(part):
         a, b = operands(part)
@@ -236,16 +242,14 @@ def _pairs(left, right, matmul_precision):
             first = a[None, :, :, None, None] == c[None, None, None, :, :]
             first = first.astype(b.dtype)
         else:
-            first = apart(
-                matmul_precision.dot(*map(_positions_first, (a, c)), _GROUPED)
-            )
-        second = apart(matmul_precision.dot(_grouped(b), _grouped(d), _GROUPED))
-        return jnp.sum(first * second, (0, 2, 4))
+            first = matmul_precision.dot(*map(_positions_first, (a, c)), _GROUPED)
+            first = first.reshape(apart)
+        second = matmul_precision.dot(_grouped(b), _grouped(d), _GROUPED)
+        return jnp.sum(first * second.reshape(apart), (0, 2, 4))
 
-    split = lambda z: z.reshape(n // batch, batch, *z.shape[1:])
     if batch == n:
         return some(left)
-    return lax.map(some, jax.tree.map(split, left)).reshape(n, m)
+    return lax.map(some, _in_batches(left, batch)).reshape(n, m)
 
 
 _GROUPED = (((2,), (2,)), ((0,), (0,)))
@@ -269,16 +273,19 @@ def _gradients(left, right, matmul_precision):
     bytes_each = 4 * left.num_rows * sizes.groups * sizes.inputs
     chunk = _divisor(sizes.outputs, max(16, _room(_WORKSPACE // 2) // bytes_each))
 
-    def add(number, total):
+    def chunk_rows(weight, number):
         # (n, g, p, b) to (n, g, p, chunk)
-        cut = lambda b: lax.dynamic_slice_in_dim(b, number * chunk, chunk, 3)
-        part = lambda w: dataclasses.replace(
-            w, cotangents=tuple(map(cut, w.cotangents))
+        cotangents = tuple(
+            lax.dynamic_slice_in_dim(b, number * chunk, chunk, 3)
+            for b in weight.cotangents
         )
-        rows = gradient_rows(part(left), matmul_precision)
-        columns = (
-            rows if right is None else gradient_rows(part(right), matmul_precision)
-        )
+        some = dataclasses.replace(weight, cotangents=cotangents)
+        return gradient_rows(some, matmul_precision)
+
+    def add(number, total):
+        columns = rows = chunk_rows(left, number)
+        if right is not None:
+            columns = chunk_rows(right, number)
         return total + _inner(rows, columns, matmul_precision)
 
     shape = jax.eval_shape(lambda: add(0, 0.0))
@@ -297,8 +304,8 @@ def _with_patches(weight):
 
 
 def _inner(left, right, matmul_precision):
-    flat = lambda z: z.reshape(z.shape[0], -1)
-    return matmul_precision.dot(flat(left), flat(right), (((1,), (1,)), ((), ())))
+    left, right = (z.reshape(z.shape[0], -1) for z in (left, right))
+    return matmul_precision.dot(left, right, (((1,), (1,)), ((), ())))
 
 
 def _room(on_cpu: int) -> int:

@@ -98,8 +98,9 @@ def trace(
       x: One sample, or its shape and dtype.
     """
     outer = jax.make_jaxpr(fn)(leaves, x)
-    flat = lambda *args: evaluate(outer.jaxpr, outer.consts, args, inline=True)
-    return jax.make_jaxpr(flat)(*leaves, x)
+    return jax.make_jaxpr(
+        lambda *args: evaluate(outer.jaxpr, outer.consts, args, inline=True)
+    )(*leaves, x)
 
 
 def evaluate(
@@ -124,7 +125,10 @@ def evaluate(
     """
     bind = bind_equation if bind is None else bind
     values = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *args], strict=True))
-    read = lambda atom: atom.val if isinstance(atom, jex.Literal) else values[atom]
+
+    def read(atom):
+        return atom.val if isinstance(atom, jex.Literal) else values[atom]
+
     for number, eqn in enumerate(jaxpr.eqns):
         inputs = [read(atom) for atom in eqn.invars]
         inner = _inner(eqn) if inline else None
@@ -147,10 +151,12 @@ def weight_uses(network: Network, num_leaves: int) -> list[list[Use] | None]:
     uses: list[list[Any]] = [[] for _ in range(num_leaves)]
     for leaf, use in _meetings(network, num_leaves):
         uses[leaf].append(use)
-    known = lambda each: (
-        None not in each and len({use.layout(network) for use in each}) <= 1
-    )
-    return [each if known(each) else None for each in uses]
+    return [each if _is_weight(network, each) else None for each in uses]
+
+
+def _is_weight(network: Network, uses: list[Any]) -> bool:
+    """Whether all uses are understood and have the entries of their gradients alike."""
+    return None not in uses and len({use.layout(network) for use in uses}) <= 1
 
 
 def _meetings(network: Network, num_leaves: int) -> Iterator[tuple[int, Any]]:

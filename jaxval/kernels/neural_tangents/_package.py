@@ -66,7 +66,7 @@ def _names_of_old() -> Iterator[None]:
     with (
         quietly(),
         _attributes(jax.core, moved),
-        # A primitive nobody binds: only its rule is registered under the name.
+        # A primitive that is never bound: only its rule is registered under the name.
         _attributes(ad, {"zeros_like_p": jax.extend.core.Primitive("zeros_like")}),
         _module("jax.util", {"safe_map": _safe_map, "safe_zip": _safe_zip}),
         _module(_STUB, {}),

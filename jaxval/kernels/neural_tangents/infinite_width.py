@@ -62,7 +62,7 @@ def relu_gram(
         its widths.
       weight_std: $\sigma_w$; the default keeps the scale of a signal from layer to
         layer.
-      bias_std: $\sigma_b$.
+      bias_std: Standard deviation $\sigma_b$ of the biases.
       execution: Rows at once (`batch_size`, all when `None`), which bound the memory
         beyond the result, and `progress`, called with (tiles done, tiles in all).
 
@@ -90,18 +90,21 @@ def relu_gram(
     left = row_blocks.inputs_and_targets(rows)
     right = None if columns is None else row_blocks.inputs_and_targets(columns)
     row_blocks.check_same_features(left, right)
-    flat = lambda pair: (jnp.asarray(pair[0]).reshape(len(pair[0]), -1), None)
     dtype = jnp.promote_types(jnp.asarray(rows).dtype, jnp.float32)
     longest = max(len(rows), 0 if columns is None else len(columns))
     tile = functools.partial(_relu_tile, hidden_layers, *settings, dtype)
     return row_blocks.gram(
         lambda x, _: x,
         tile,
-        flat(left),
-        None if right is None else flat(right),
+        _flat(left),
+        None if right is None else _flat(right),
         block_size=execution.batch_size or longest,
         progress=execution.progress,
     )
+
+
+def _flat(pair):
+    return jnp.asarray(pair[0]).reshape(len(pair[0]), -1), None
 
 
 @in_double
@@ -111,7 +114,10 @@ def _relu_tile(hidden_layers, weight, bias, dtype, x, z):
     # rounding leaves of one minus their correlation.
     x = x.astype(jnp.float64)
     z = x if z is None else z.astype(jnp.float64)
-    scale = lambda a: weight * a / x.shape[1] + bias
+
+    def scale(a):
+        return weight * a / x.shape[1] + bias
+
     va, vb = scale(jnp.sum(x**2, axis=1)), scale(jnp.sum(z**2, axis=1))
     cov = ntk = scale(row_blocks.inner(x, z))
     for _ in range(hidden_layers):
@@ -224,13 +230,12 @@ def gram(
     left = row_blocks.inputs_and_targets(rows)
     right = None if columns is None else row_blocks.inputs_and_targets(columns)
     row_blocks.check_same_features(left, right)
-    ours = lambda pair: (jnp.asarray(pair[0]), None)
     memory = execution.memory or _BLOCK
     return row_blocks.gram(
         lambda x, _: x,
         functools.partial(_tile, kernel_fn),
-        ours(left),
-        None if right is None else ours(right),
+        (jnp.asarray(left[0]), None),
+        None if right is None else (jnp.asarray(right[0]), None),
         block_size=execution.batch_size or _block_size(np.shape(rows), memory),
         progress=execution.progress,
     )
