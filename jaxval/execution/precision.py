@@ -10,9 +10,10 @@ touching `jax.config`. Two rules follow from how JAX treats what crosses the bor
   float32: wrap every function that does arithmetic in `in_double`.
 """
 
+import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -67,15 +68,20 @@ EXACT = MatmulPrecision()
 """Matrix products in the precision of their operands."""
 
 
-def double():
+@contextlib.contextmanager
+def double() -> Iterator[None]:
     """A scope in which JAX computes in float64 where it is asked to.
+
+    Integers and floats add up in it whatever `jax_numpy_dtype_promotion` says: the
+    library counts in integers and means what it adds.
 
     Example:
       >>> with double():
       ...     print(jnp.zeros(1).dtype)
       float64
     """
-    return jax.enable_x64(True)
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
+        yield
 
 
 def in_double(fn: Callable[..., Any]) -> Callable[..., Any]:
@@ -89,7 +95,7 @@ def in_double(fn: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(fn)
     def wrapped(*args, **kwargs):
-        with jax.enable_x64(True):
+        with double():
             return fn(*args, **kwargs)
 
     return wrapped
@@ -102,7 +108,7 @@ def float64(x: Any) -> Float[Array, "..."]:
       >>> float64(0.5).dtype
       dtype('float64')
     """
-    with jax.enable_x64(True):
+    with double():
         return jnp.asarray(x, jnp.float64)
 
 

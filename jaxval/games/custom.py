@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from jaxval._checks import check, finite, groups, same_features
+from jaxval._targets import owners
 from jaxval.coalitions.game import Game
 from jaxval.games.fitted_scores import FitAndScore, num_rows
 from jaxval.games.score_store import ScoreStore
@@ -194,6 +195,8 @@ def from_estimator(
     References:
       Ghorbani and Zou, *Data Shapley*, ICML 2019 (the utility of a coalition).
     """
+    data, valid = Dataset(*map(_as_array, data)), Points(*map(_as_array, valid))
+    data = data._replace(owner=owners("data.owner", data.owner))
     players = _check_rows(data, valid)
     fit = FitAndScore(
         estimator, data, valid, scorer, empty_score, undefined_score, sample_weight,
@@ -206,6 +209,15 @@ def from_estimator(
     scores = CachedScores(fit, players, jobs, store)
     game = _on_host(players, scores, scores.many)
     return dataclasses.replace(game, fingerprint=fit.fingerprint)
+
+
+def _as_array(values):
+    """Lists and arrays of objects as plain NumPy; frames and the like as they are."""
+    if isinstance(values, list | tuple):
+        values = np.array(values)
+    if isinstance(values, np.ndarray) and values.dtype.kind == "O":
+        return np.array(values.tolist())
+    return values
 
 
 def _check_rows(data, valid) -> int:

@@ -1,11 +1,12 @@
 """The baseline that every valuation must beat: how many rows a coalition has."""
 
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
-from jaxtyping import Array, Int
 
-from jaxval._checks import groups
+from jaxval._targets import owners
 from jaxval.coalitions.game import Game
 from jaxval.execution.precision import float64, in_double
 from jaxval.linalg import additive_table
@@ -13,7 +14,7 @@ from jaxval.linalg import additive_table
 __all__ = ["log_size", "size"]
 
 
-def size(owner: Int[Array, " n"] | Int[np.ndarray, " n"]) -> Game:
+def size(owner: Any) -> Game:
     """The number of rows; every semi-value of an owner is its number of rows.
 
     Args:
@@ -23,14 +24,13 @@ def size(owner: Int[Array, " n"] | Int[np.ndarray, " n"]) -> Game:
       >>> size(np.array([0, 1, 1])).powerset_scores().tolist()
       [0.0, 1.0, 2.0, 3.0]
     """
-    count = groups("owner", owner)
-    sizes = float64(np.bincount(np.asarray(owner)))
+    sizes = float64(np.bincount(owners("owner", owner)))
     return Game(
-        count, Partial(_size, sizes), fast_powerset=Partial(additive_table, sizes)
+        len(sizes), Partial(_size, sizes), fast_powerset=Partial(additive_table, sizes)
     )
 
 
-def log_size(owner: Int[Array, " n"] | Int[np.ndarray, " n"]) -> Game:
+def log_size(owner: Any) -> Game:
     r"""$\log(1 + m_S)$: each row is worth less the more there are.
 
     Args:
@@ -40,8 +40,8 @@ def log_size(owner: Int[Array, " n"] | Int[np.ndarray, " n"]) -> Game:
       >>> np.asarray(log_size(np.array([0])).powerset_scores()).round(3)
       array([0.   , 0.693])
     """
-    sizes = float64(np.bincount(np.asarray(owner)))
-    return Game(groups("owner", owner), Partial(_log_size, sizes))
+    sizes = float64(np.bincount(owners("owner", owner)))
+    return Game(len(sizes), Partial(_log_size, sizes))
 
 
 @in_double

@@ -8,15 +8,16 @@ $\sqrt{\hat y^\top \hat y / \zeta m}$, whatever the data.
 
 import dataclasses
 import warnings
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from jaxval._checks import check, finite, positive, symmetric
+from jaxval._checks import check, positive, symmetric
+from jaxval._targets import numbers
 from jaxval.execution.precision import double, float64
 from jaxval.linalg.regulariser import RegulariserWarning
-from jaxval.types import AnyArray
 
 __all__ = ["RegulariserWarning", "Spectrum", "spectrum"]
 
@@ -49,7 +50,7 @@ class Spectrum:
     effective_dimension: float
 
 
-def spectrum(gram: Float[AnyArray, "n n"], *, zeta: float = 0.0) -> Spectrum:
+def spectrum(gram: Any, *, zeta: float = 0.0) -> Spectrum:
     r"""Eigenvalues of a Gram matrix in float64, and what they say of $\zeta$.
 
     Forms at many regularisers are `linalg.forms_for_regularisers`.
@@ -73,7 +74,7 @@ def spectrum(gram: Float[AnyArray, "n n"], *, zeta: float = 0.0) -> Spectrum:
       1.25
     """
     positive("zeta", zeta, zero=True)
-    finite("gram", gram)
+    gram = numbers("gram", gram)
     symmetric("gram", gram)
     with double():
         values = np.asarray(jnp.linalg.eigvalsh(float64(gram)))

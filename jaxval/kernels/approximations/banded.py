@@ -282,7 +282,7 @@ def _real_rows(band):
 def _pick(values, rows):
     """`values[rows]`, zero in padding."""
     rows = jnp.where(rows >= 0, rows, values.shape[0])
-    return values.at[rows].get(mode="fill", fill_value=0)
+    return jnp.asarray(values).at[rows].get(mode="fill", fill_value=0)
 
 
 def _window(values, block, band, fill=0):
