@@ -1,6 +1,7 @@
 """Semi-values: weights, exact enumeration, and estimators with true error bars."""
 
 from jaxval.semivalues import (
+    designed,
     exact,
     intervals,
     least_squares,
@@ -35,6 +36,7 @@ __all__ = [
     "Outcome",
     "Status",
     "antithetic",
+    "designed",
     "exact",
     "intervals",
     "kernel_banzhaf",
