@@ -297,7 +297,6 @@ def test_kernel_banzhaf_uses_the_free_endpoints():
     np.testing.assert_allclose(out.values, 0.5 ** (N - 1), rtol=0.1)
 
 
-@pytest.mark.xfail(strict=True, reason="the estimators' issue")
 def test_msr_covers_where_singletons_carry_the_weight():
     from jaxval.semivalues import weights
 
