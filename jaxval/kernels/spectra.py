@@ -89,6 +89,7 @@ def spectrum(gram: Any, *, zeta: float = 0.0) -> Spectrum:
             stacklevel=2,
         )
     low, high = values[0] + zeta, values[-1] + zeta
+    values = np.asarray(values, np.float64)
     weights = values / (values + zeta) if zeta > 0 else np.ones_like(values)
     return Spectrum(
         eigenvalues=values,

@@ -146,7 +146,8 @@ def tolerance(
         return _COARSE
     # Looked at only where the matrix's own type does not already say enough.
     network = sample_network(problem.network, problem.params, x)
-    dtypes = [v.aval.dtype for eqn in network.eqns for v in eqn.outvars]
+    avals: list[Any] = [v.aval for eqn in network.eqns for v in eqn.outvars]
+    dtypes = [aval.dtype for aval in avals]
     real = [d for d in [*dtypes, dtype] if jnp.issubdtype(d, jnp.floating)]
     return _TOLERANCE.get(min(jnp.finfo(d).bits for d in real), _COARSE)
 

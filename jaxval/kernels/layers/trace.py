@@ -177,8 +177,9 @@ def _meetings(network: Network, num_leaves: int) -> Iterator[tuple[int, Any]]:
                 use = Use(number, eqn.primitive.name, place, view)
                 yield view.leaf, use if place == side else None
     for atom in network.jaxpr.outvars:
-        if view_of(atom) is not None:
-            yield views[atom].leaf, None
+        view = view_of(atom)
+        if view is not None:
+            yield view.leaf, None
 
 
 def _moved(number: int, eqn: Any, incoming: list[View | None]) -> View | None:
