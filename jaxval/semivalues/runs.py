@@ -120,6 +120,8 @@ def run(
       CheckpointError: If the checkpoint is damaged or belongs to another run.
 
     Example:
+      >>> import jax
+      >>> from jaxval.coalitions.game import Game
       >>> from jaxval.semivalues import permutation, stopping
       >>> game = Game(3, lambda mask: mask.sum() ** 2.0)
       >>> rule = stopping.budget(60)
@@ -154,6 +156,8 @@ def merge(estimator: Estimator, states: Sequence[Any]) -> Outcome:
       ValueError: If there are no states.
 
     Example:
+      >>> import jax
+      >>> from jaxval.coalitions.game import Game
       >>> from jaxval.semivalues import permutation, stopping
       >>> game = Game(3, lambda mask: mask.sum() ** 2.0)
       >>> method = permutation.permutation_sampling(3)

@@ -279,14 +279,15 @@ def test_a_state_that_never_decided_is_not_surely_worth_nothing(key):
     silent = out.stderr == 0
     assert silent.any()
     assert ((low <= truth) & (truth <= high))[silent].all()
+    # Silent players are 0.02 apart, and three in 48 units may have been missed.
     confidence = intervals.rank_confidence(out.estimate, out.covariance)
-    assert (confidence[:, silent] < 1).all()
+    assert (confidence[np.ix_(silent, silent)] < 0.975).all()
 
 
 def rarely(mask):
     others = mask[1:]
     met = mask[0] & others[:3].all() & ~others[3:].any()
-    return others.sum() + met * 1.0
+    return 0.02 * others.sum() + (others[0] & others[1]) * 1.0 + met * 1.0
 
 
 @pytest.mark.xfail(strict=True, reason="the estimators' issue")
