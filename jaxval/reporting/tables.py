@@ -185,6 +185,8 @@ def cells(column: Column) -> list[str]:
     Example:
       >>> cells(Column("v", [0.5, 0.25], [0.1, 0.0]))
       ['0.50 ±0.10', '0.25 ±0.00']
+      >>> cells(Column("v", [0.1944, 0.1934], [0.0, 0.0]))
+      ['0.1944', '0.1934']
     """
     values = list(column.values)
     numbers = [float(v) for v in values if isinstance(v, (float, np.floating))]
@@ -195,6 +197,9 @@ def cells(column: Column) -> list[str]:
     if errors:
         # An error bar of 0.00 tells nothing: the middle one gets a digit.
         places = max(places, decimals([float(np.median(errors))], 1))
+    elif column.stderr is not None and (spread := np.ptp(numbers)) > 0:
+        # Exact values that differ are shown to differ.
+        places = max(places, decimals([float(spread)], 2))
     texts = [_rounded(value, places) for value in values]
     if column.stderr is None or not errors:
         return texts

@@ -170,7 +170,7 @@ class Valuation:
         from jaxval.valuation import report
 
         result = report.report(self)
-        about = {"metrics": result.metrics}
+        about = {"experiment": "value", "metrics": result.metrics}
         return results.save(pathlib.Path(folder), self.settings, result, about)
 
 
