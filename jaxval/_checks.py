@@ -119,6 +119,11 @@ def symmetric(name: str, matrix: Any, *, tolerance: float = 1e-4) -> None:
 
 def same_length(**arrays: Any) -> None:
     """Check that the named arrays have the same number of rows."""
+    for name, array in arrays.items():
+        check(
+            hasattr(array, "__len__") and np.ndim(array) != 0,
+            f"{name} must be an array with one row per sample; got {array!r}.",
+        )
     lengths = {name: len(array) for name, array in arrays.items()}
     check(
         len(set(lengths.values())) <= 1,

@@ -11,7 +11,14 @@ import numpy as np
 
 from jaxval._checks import check, finite, groups
 
-__all__ = ["class_targets", "labels", "numbers", "owners", "real_targets"]
+__all__ = [
+    "class_targets",
+    "feature_rows",
+    "labels",
+    "numbers",
+    "owners",
+    "real_targets",
+]
 
 
 def numbers(name: str, values: Any, *, ndim: int | None = None) -> np.ndarray:
@@ -48,6 +55,29 @@ def numbers(name: str, values: Any, *, ndim: int | None = None) -> np.ndarray:
     array = array.astype(np.float64)
     finite(name, array)
     return array
+
+
+def feature_rows(name: str, values: Any) -> np.ndarray:
+    """Rows of features, one at least, further axes flattened.
+
+    Args:
+      name: Argument that the message names.
+      values: Numbers with one row per sample, as `numbers` takes them.
+
+    Raises:
+      ValueError: As `numbers`, and if there is no row.
+
+    Example:
+      >>> feature_rows("x", np.ones((2, 2, 3))).shape
+      (2, 6)
+    """
+    array = numbers(name, values)
+    check(
+        array.ndim >= 1 and len(array) > 0,
+        f"{name} is empty or no array: it must have one row per sample, one at least; "
+        f"got shape {array.shape}.",
+    )
+    return array.reshape(len(array), -1)
 
 
 def real_targets(**targets: Any) -> tuple[np.ndarray, ...]:

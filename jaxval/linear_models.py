@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Num
 
 from jaxval._checks import check
+from jaxval._targets import feature_rows
 from jaxval.execution.precision import float64, in_double
 from jaxval.types import AnyArray, Scalar
 
@@ -100,8 +101,7 @@ def _flat(name, x):
         f"{name} must be one array with a row per sample; got {type(x).__name__}. Join "
         "several inputs along their features first.",
     )
-    flat = np.asarray(x, float)
-    return flat.reshape(len(flat), -1)
+    return feature_rows(name, x)
 
 
 class LogisticFit(NamedTuple):

@@ -26,7 +26,8 @@ import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int
 
-from jaxval._checks import groups, same_length
+from jaxval._checks import same_length
+from jaxval._targets import numbers, owners
 from jaxval.attribution._inputs import check_solved, read_problem
 from jaxval.attribution.hessian import all_rows, each_query
 from jaxval.attribution.solvers import InverseFn
@@ -259,9 +260,9 @@ def influence(
       Koh et al., *On the accuracy of influence functions for measuring group effects*,
       NeurIPS 2019.
     """
+    values, owner = numbers("values", values, ndim=1), owners("owner", owner)
     same_length(values=values, owner=owner)
-    owner = np.asarray(owner)
-    return np.bincount(owner, np.asarray(values, np.float64), groups("owner", owner))
+    return np.bincount(owner, values)
 
 
 def influence_game(

@@ -23,6 +23,7 @@ from sklearn import (
 )
 
 from jaxval._checks import check, finite, positive, same_features, same_length
+from jaxval._targets import feature_rows, numbers
 from jaxval.types import AnyArray
 
 __all__ = [
@@ -271,14 +272,13 @@ def _scaled(model):
 
 
 def _rows(x):
-    x = np.asarray(x, np.float64)
-    return x.reshape(len(x), -1)
+    return feature_rows("x", x)
 
 
 def _checked(x, y, values):
-    x, y, values = _rows(x), np.asarray(y), np.asarray(values, np.float64)
-    check(len(x) > 0, "x is empty: there are no values to learn from.")
+    x, values = _rows(x), numbers("values", values, ndim=1)
+    y = np.asarray(y)
+    # Integers are classes; other targets must be numbers.
+    y = y if y.dtype.kind in "iub" else numbers("y", y)
     same_length(x=x, y=y, values=values)
-    finite("x", x)
-    finite("values", values)
     return x, y, values

@@ -25,8 +25,11 @@ members, or by 0 and 1 where that is wider: `Allocation.bounded`.
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, Num
 
+from jaxval._checks import check, same_length
+from jaxval._targets import numbers
 from jaxval.ecoval.records import FULL, Allocation, Hazards, Members, Terms
 from jaxval.ecoval.share_rules import ShareRule, equal_where_unsafe
 from jaxval.execution.precision import in_double
@@ -117,9 +120,32 @@ def allocate(
     References:
       Tarun et al., *EcoVal*, KDD 2024, Eqs. 12, 16, 18 and 21.
     """
-    reference = points if reference is None else reference
+    if not isinstance(v_c, jax.core.Tracer):
+        v_c = numbers("v_c", v_c, ndim=1)
+        check(len(v_c) > 0, "v_c is empty: there is no cluster.")
+    points = _read_members("points", points, len(v_c))
+    if reference is None:
+        reference = points
+    else:
+        reference = _read_members("reference", reference, len(v_c))
     n_c = _per_cluster(jnp.ones(len(reference.q)), reference.cluster, len(v_c))
     return _allocate(v_c, n_c, points, reference, terms, share_rule)
+
+
+def _read_members(name: str, members: Members, num_clusters: int) -> Members:
+    """Numbers, lengths and clusters checked, unless they are traced."""
+    if any(isinstance(part, jax.core.Tracer) for part in members):
+        return members
+    q, d = (
+        numbers(f"{name}.{part}", getattr(members, part), ndim=1) for part in ("q", "d")
+    )
+    cluster = numbers(f"{name}.cluster", members.cluster, ndim=1)
+    same_length(**{f"{name}.q": q, f"{name}.d": d, f"{name}.cluster": cluster})
+    check(
+        bool(((cluster >= 0) & (cluster < num_clusters) & (cluster % 1 == 0)).all()),
+        f"{name}.cluster must hold cluster numbers 0 to {num_clusters - 1}.",
+    )
+    return Members(q, d, cluster.astype(np.int32))
 
 
 _SAFE = 0.05

@@ -1,12 +1,14 @@
 """Standard errors of EcoVal by doing all of it again, and sums for contributors."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Float, Int, Num
+from jaxtyping import Float
 
-from jaxval._checks import check, groups, same_length
+from jaxval._checks import check, same_length
+from jaxval._targets import numbers, owners
 from jaxval.ecoval.fitted import Fitted
 from jaxval.ecoval.pipeline import values
 from jaxval.ecoval.records import FULL, Terms
@@ -86,9 +88,7 @@ def bootstrap(
     )
 
 
-def owner_sums(
-    point_values: Num[np.ndarray, " n"], owner: Int[np.ndarray, " n"]
-) -> Float[np.ndarray, " owners"]:
+def owner_sums(point_values: Any, owner: Any) -> Float[np.ndarray, " owners"]:
     """Values of contributors: the sums of the values of their points.
 
     Args:
@@ -102,9 +102,10 @@ def owner_sums(
       >>> owner_sums(np.array([0.25, 0.5, 1.0]), np.array([0, 1, 0])).tolist()
       [1.25, 0.5]
     """
-    point_values, owner = np.asarray(point_values, float), np.asarray(owner)
+    point_values = numbers("point_values", point_values, ndim=1)
+    owner = owners("owner", owner)
     same_length(point_values=point_values, owner=owner)
-    return np.bincount(owner, point_values, groups("owner", owner))
+    return np.bincount(owner, point_values)
 
 
 def _resampled(key: PRNGKey, points: Points) -> Points:

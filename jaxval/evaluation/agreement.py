@@ -12,7 +12,8 @@ import jax
 import numpy as np
 from jaxtyping import Num
 
-from jaxval._checks import check, finite, same_length
+from jaxval._checks import check, same_length
+from jaxval._targets import numbers
 from jaxval.evaluation.ranking import mean_ranks, top_chances
 from jaxval.types import PRNGKey
 
@@ -183,11 +184,9 @@ def top_overlap(
 
 
 def _checked(x, y):
-    x, y = np.asarray(x, float), np.asarray(y, float)
+    x, y = numbers("x", x, ndim=1), numbers("y", y, ndim=1)
     same_length(x=x, y=y)
-    check(len(x) >= 2, f"a correlation needs at least 2 players; got {len(x)}.")
-    finite("x", x)
-    finite("y", y)
+    check(len(x) >= 2, f"x and y must have at least 2 players; got {len(x)}.")
     return x, y
 
 

@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 from jaxtyping import Bool, Float, Int, Num
 
-from jaxval._checks import check, finite, same_length
+from jaxval._checks import check, same_length
+from jaxval._targets import numbers
 from jaxval.evaluation.ranking import mean_ranks, num_tied, tie_groups
 
 __all__ = ["Detection", "detect", "kmeans_threshold"]
@@ -78,7 +79,7 @@ def detect(
       Jiang et al., *OpenDataVal*, NeurIPS 2023 (noisy label detection and its F1 score
       by 2-means).
     """
-    values, bad = np.asarray(values, float), np.asarray(bad, bool)
+    values, bad = numbers("values", values, ndim=1), np.asarray(bad, bool)
     same_length(values=values, bad=bad)
     n, count = len(bad), int(bad.sum())
     check(
@@ -121,8 +122,8 @@ def kmeans_threshold(values: Num[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
     References:
       Jiang et al., *OpenDataVal*, NeurIPS 2023.
     """
-    values = np.asarray(values, float)
-    finite("values", values)
+    values = numbers("values", values, ndim=1)
+    check(len(values) > 0, "values is empty: there is nothing to part.")
     if len(values) < 2 or np.ptp(values) == 0:
         return np.zeros(len(values), bool)
     ordered = np.sort(values - values.mean())

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int, Num
 from scipy import stats
 
 from jaxval._checks import check, finite, same_length
+from jaxval._targets import numbers
 from jaxval.evaluation.replicates import mean_and_stderr
 
 __all__ = [
@@ -114,8 +115,7 @@ def mean_ranks(values: Num[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
       >>> mean_ranks(np.array([10.0, 20.0, 10.0])).tolist()
       [1.5, 3.0, 1.5]
     """
-    values = np.asarray(values)
-    finite("values", values)
+    values = numbers("values", values, ndim=1)
     in_order = np.sort(values)
     first = np.searchsorted(in_order, values, side="left")
     last = np.searchsorted(in_order, values, side="right")
@@ -135,8 +135,7 @@ def ranks(values: Num[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
       >>> ranks(np.array([0.1, 0.3, 0.3])).tolist()
       [3, 1, 1]
     """
-    values = np.asarray(values)
-    finite("values", values)
+    values = numbers("values", values, ndim=1)
     return stats.rankdata(-values, method="min").astype(int)
 
 
@@ -157,8 +156,7 @@ def top_chances(values: Num[np.ndarray, " n"], count: int) -> Float[np.ndarray, 
       >>> top_chances(np.array([3.0, 1.0, 1.0, 0.0]), 2).tolist()
       [1.0, 0.5, 0.5, 0.0]
     """
-    values = np.asarray(values)
-    finite("values", values)
+    values = numbers("values", values, ndim=1)
     check(1 <= count <= len(values), f"count must be 1 to {len(values)}; got {count}.")
     last = np.sort(values)[-count]
     above, tied = values > last, values == last
@@ -291,8 +289,7 @@ def beats_next(
 
 
 def _both(values, tie_break):
-    values = np.asarray(values)
-    finite("values", values)
+    values = numbers("values", values, ndim=1)
     second = np.zeros(len(values)) if tie_break is None else np.asarray(tie_break)
     same_length(values=values, tie_break=second)
     finite("tie_break", second)

@@ -34,6 +34,12 @@ class Neighbours(NamedTuple):
     near: Bool[Array, "v n"]
 
 
+def num_targets(y: Any) -> int:
+    """Rows of the training targets."""
+    check(np.ndim(y) > 0, f"y must hold one target per training row; got {y!r}.")
+    return len(y)
+
+
 def _targets(y, y_valid, regression):
     """What votes are counted or averaged by, one number per row."""
     # Before anything else: there is nothing to read in them.
@@ -60,7 +66,7 @@ def sort_rows(distances, y, y_valid, owner, regression, radius=np.inf) -> Neighb
     _checks.same_length(y=y, owner=owner)
     check(
         distances.shape == (len(y_valid), len(y)),
-        f"distances must be (validation rows, training rows) = "
+        f"distances must be (rows of y_valid, rows of y) = "
         f"{(len(y_valid), len(y))}; got {distances.shape}.",
     )
     order = np.argsort(distances, axis=1, kind="stable")  # (v, n), nearest first

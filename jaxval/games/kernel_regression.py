@@ -266,6 +266,7 @@ def ridge_regression(
       Array([0.5 , 0.75, 0.75, 1.  ], dtype=float64)
     """
     x, x_valid = numbers("x", x, ndim=2), numbers("x_valid", x_valid, ndim=2)
+    check(len(x) > 0, "x is empty: there are no rows to value.")
     check(
         x_valid.shape[1] == x.shape[1] > 0,
         "x and x_valid must have the same features, one at least; got "

@@ -24,7 +24,7 @@ from jaxval._targets import owners
 from jaxval.coalitions.game import Game
 from jaxval.execution.precision import double, float64, in_double
 from jaxval.games import knn_closed_forms
-from jaxval.games._neighbours import mean_by_point, mean_game, sort_rows
+from jaxval.games._neighbours import mean_by_point, mean_game, num_targets, sort_rows
 from jaxval.kernels import pairwise
 from jaxval.types import AnyArray
 
@@ -113,7 +113,7 @@ def knn(
       Jia et al., VLDB 2019 (classification and regression); Wang and Jia, 2023 (soft).
     """
     k = _check_settings(k, kind)
-    owner = np.arange(len(y)) if owner is None else owners("owner", owner)
+    owner = np.arange(num_targets(y)) if owner is None else owners("owner", owner)
     neighbours = sort_rows(distances, y, y_valid, owner, kind == "regression")
     return mean_game(owner, _RowScores(k, kind), neighbours)
 
@@ -158,7 +158,7 @@ def knn_shapley(
       Jia et al., VLDB 2019, theorem 1 (classification); Wang and Jia, 2023 (soft).
     """
     k = _check_settings(k, kind)
-    points = np.arange(len(y))
+    points = np.arange(num_targets(y))
     neighbours = sort_rows(distances, y, y_valid, points, kind == "regression")
     with double():
         closed_form = getattr(knn_closed_forms, kind)
@@ -231,7 +231,7 @@ def threshold_knn(
       Wang, Zhu and Jia, *Threshold KNN-Shapley*, NeurIPS 2023.
     """
     positive("radius", radius)
-    owner = np.arange(len(y)) if owner is None else owners("owner", owner)
+    owner = np.arange(num_targets(y)) if owner is None else owners("owner", owner)
     neighbours = sort_rows(distances, y, y_valid, owner, False, radius)
     return mean_game(owner, _threshold_scores, (neighbours, float64(empty_score)))
 
@@ -284,7 +284,9 @@ def threshold_knn_shapley(
       form is derived from it.
     """
     positive("radius", radius)
-    neighbours = sort_rows(distances, y, y_valid, np.arange(len(y)), False, radius)
+    neighbours = sort_rows(
+        distances, y, y_valid, np.arange(num_targets(y)), False, radius
+    )
     near, match = np.asarray(neighbours.near, float), np.asarray(neighbours.gains)
     count = np.maximum(near.sum(axis=1, keepdims=True), 1)  # (v, 1)
     others = (near * match).sum(axis=1, keepdims=True) - match

@@ -17,7 +17,8 @@ import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int
 
-from jaxval._checks import check, finite, groups, positive, same_length
+from jaxval._checks import check, groups, positive, same_length
+from jaxval._targets import numbers
 from jaxval.coalitions.game import Game
 from jaxval.execution.precision import float64, in_double
 from jaxval.linalg import cholesky
@@ -49,13 +50,12 @@ def standardise(features: Features) -> Float[np.ndarray, "n kept"]:
 
 
 def _matrix(features: Features) -> Float[np.ndarray, "n p"]:
-    features = np.asarray(features, np.float64)
+    features = numbers("features", features)
     check(
         features.ndim == 2 and features.shape[1] > 0,
         "features must be a matrix, one row per sample and one column per feature; got "
         f"shape {features.shape}. Give a single feature as features[:, None].",
     )
-    finite("features", features)
     return features
 
 

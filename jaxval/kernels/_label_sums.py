@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Num
 
-from jaxval._checks import check, finite
+from jaxval._checks import check
+from jaxval._targets import feature_rows
 from jaxval.execution.memory import rows_that_fit
 from jaxval.execution.precision import float64
 from jaxval.kernels.pairwise import mixture_of_squares, squared_distances
@@ -33,16 +34,14 @@ def pool(
 
 
 def _flat(name, sample):
-    sample = np.asarray(sample, np.float64)
-    check(len(sample) > 0, f"{name} is empty: there is no distribution to compare.")
-    finite(name, sample)
+    sample = feature_rows(name, sample)
     largest = np.abs(sample).max(initial=0)
     check(
         largest < _LARGEST,
         f"{name} must hold numbers below {_LARGEST:.0e}, so that their squares are "
         f"numbers too; the largest is {largest:.1e}. Scale the columns first.",
     )
-    return sample.reshape(len(sample), -1)
+    return sample
 
 
 def sums_by_label(pooled, label, count, kernel, execution):

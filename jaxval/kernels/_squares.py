@@ -13,7 +13,7 @@ from jax import lax
 from jaxtyping import Array
 from scipy.spatial.distance import cdist
 
-from jaxval._checks import check, finite
+from jaxval._targets import feature_rows
 
 CANCELLATION = 64.0
 """Largest (|x| + |y|)^2 / |x - y|^2, about the centre, that a product bears."""
@@ -29,13 +29,7 @@ _ROWS = 64
 
 
 def host_flat(name, x):
-    x = np.asarray(x)
-    check(
-        np.issubdtype(x.dtype, np.number) or x.dtype == bool,
-        f"{name} must hold numbers; got {x.dtype}. Encode text first.",
-    )
-    finite(name, x)
-    return np.asarray(x, np.float64).reshape(len(x), -1)
+    return feature_rows(name, x)
 
 
 def host_squares(x, y, tolerance):

@@ -26,6 +26,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Num
 
 from jaxval._checks import check, groups, positive, same_length
+from jaxval._targets import feature_rows
 from jaxval.execution.options import Execution
 from jaxval.execution.precision import double, float64, in_double
 from jaxval.kernels._label_sums import pool, sums_by_label
@@ -131,6 +132,7 @@ def mmd(
       >>> round(mmd(np.zeros((2, 1)), np.ones((3, 1)), rbf(1.0), root=False), 6)
       0.786939
     """
+    x = feature_rows("x", x)
     sums = kernel_sums(x, np.zeros(len(x), int), valid, kernel)
     grand = jnp.ones(1, bool)
     return float(coalition_mmd(sums, grand, unbiased=unbiased, root=root))

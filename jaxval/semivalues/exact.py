@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxval._checks import check
+from jaxval._targets import numbers
 from jaxval.coalitions import queries
 from jaxval.coalitions.game import Game
 from jaxval.execution.precision import in_double
@@ -175,11 +176,12 @@ def from_table(
     References:
       Dubey, Neyman and Weber, *Value theory without efficiency*, 1981.
     """
+    check(np.ndim(scores) == 1, f"scores must be a vector; got {np.ndim(scores)} axes.")
     log_weights = _weights.resolve(weights, _num_players(scores))
     share = _weights.size_distribution(log_weights)
     if isinstance(scores, jax.core.Tracer):
         return _weigh(contributions_by_size(scores), share)
-    return contributions_by_size(np.asarray(scores, np.float64)) @ share
+    return contributions_by_size(numbers("scores", scores, ndim=1)) @ share
 
 
 @in_double

@@ -24,7 +24,6 @@ from jaxval import linear_models as fits
 from jaxval.attribution import influence as influence_functions
 from jaxval.distributional import regressions
 from jaxval.distributional import utilities as point_utilities
-from jaxval.ecoval import bootstrap
 from jaxval.games import (
     complexity,
     custom,
@@ -38,9 +37,9 @@ from jaxval.games import (
 )
 from jaxval.games.residual import residual
 from jaxval.kernels import mmd, pairwise, readouts, spectra, tangent
-from jaxval.semivalues import exact, intervals, weights
+from jaxval.semivalues import exact, weights
 from jaxval.training import Recipe, cross_entropy, squared_error, stateless
-from jaxval.types import Dataset, Points, ValueEstimate
+from jaxval.types import Dataset, Points
 
 RNG = np.random.default_rng(0)
 # Numbers that float16 holds, so that a narrow spelling means the same.
@@ -281,8 +280,8 @@ add(
 )  # fmt: skip
 add(
     "regressions.ridge",
-    lambda x, y, values: regressions.ridge(with_target=True)(x, y, values)(X, Y),
-    x=("inputs", X), y=("classes", Y), values=("numbers", R),
+    lambda x, y, values: regressions.ridge(with_target=True)(x, y, values)(X, R),
+    x=("inputs", X), y=("reals", R), values=("numbers", R),
 )  # fmt: skip
 add("design", lambda x: raw(fits.design)(x).x, x=("inputs", X))
 add(
@@ -296,7 +295,7 @@ add(
 )  # fmt: skip
 add(
     "owner_sums",
-    lambda values, owner: raw(bootstrap.owner_sums)(values, owner),
+    lambda values, owner: raw(ecoval.owner_sums)(values, owner),
     {"values": "point_values"},
     values=("numbers", R), owner=("owner", OWNER),
 )  # fmt: skip
@@ -309,19 +308,11 @@ for name in ("pearson", "spearman"):
 for name in ("ranks", "mean_ranks", "order_descending", "kmeans_threshold"):
     ask = getattr(evaluation, name)
     add(name, lambda values, fn=ask: raw(fn)(values),
-        values=("numbers", R))  # fmt: skip
+        values=("values", R))  # fmt: skip
 add("top_overlap", lambda x, y: raw(evaluation.top_overlap)(x, y, 2).share,
     x=("numbers", R), y=("numbers", GRAM[0]))  # fmt: skip
 add("from_table", lambda scores: raw(exact.from_table)(scores, weights.shapley),
     scores=("numbers", np.arange(8.0)))  # fmt: skip
-add(
-    "intervals",
-    lambda values: raw(intervals.student)(
-        ValueEstimate(values, np.full(6, 0.5), np.full(6, 9))
-    ),
-    {"values": "estimate"},
-    values=("numbers", R),
-)
 
 
 def narrow(array):
@@ -352,6 +343,7 @@ SAME = {
     "text": lambda a: np.array(["a", "b", "c"])[a],
 }
 FITTING = {
+    "values": ("list", "narrow", "frame", "strided", "jax", "objects"),
     "inputs": ("list", "narrow", "frame", "strided", "jax", "objects"),
     "numbers": ("list", "narrow", "frame", "strided", "jax", "objects"),
     "reals": ("list", "narrow", "frame", "strided", "jax", "objects", "column"),
@@ -387,6 +379,8 @@ BAD = {
 }  # fmt: skip
 ALWAYS = ("NaN", "infinity", "complex", "dates", "missing", "no rows", "a number")
 UNFIT = {
+    # Ranks of nothing are nothing.
+    "values": ("NaN", "infinity", "complex", "dates", "missing", "a number", "text"),
     "inputs": (*ALWAYS, "text"),
     "numbers": (*ALWAYS, "text"),
     "reals": (*ALWAYS, "text", "too short"),
@@ -417,6 +411,8 @@ def cases(table):
         for name, factory in FACTORIES.items()
         for argument, kind in factory.kinds.items()
         for how in table[kind]
+        # Part of an only array is an array.
+        if how != "too short" or len(factory.kinds) > 1
     ]
 
 
