@@ -174,7 +174,7 @@ NAN = np.array([[np.nan], [1.0]])
             lambda: raw(pairwise.squared_distances)(TWO, np.ones((2, 3))),
             "same features",
         ),
-        (lambda: raw(pairwise.distances)(np.array([["a"]])), "must hold numbers"),
+        (lambda: raw(pairwise.distances)(np.array([["a"]])), "must hold real numbers"),
         (lambda: raw(knn.pairwise_distances)(NAN[:0], NAN), "no validation row"),
         (lambda: raw(knn.pairwise_distances)(NAN, NAN[1:]), "x must be finite"),
         (
