@@ -1,7 +1,8 @@
 import pytest
 from datasets.tabular.tables import HEADER, PEOPLE, ROWS, write
 
-from jaxval.datasets import DataError, read_table
+# `jaxval` is imported by whoever asks for it: before the type checks are installed, an
+# import here would go unchecked.
 
 
 @pytest.fixture
@@ -11,6 +12,8 @@ def people(tmp_path):
 
 @pytest.fixture
 def refuse(key, tmp_path):
+    from jaxval.datasets import DataError, read_table
+
     def check(match, rows=ROWS, header=HEADER, target="y", owner="who", **options):
         path = tmp_path / "t.csv"
         path.write_text("\n".join([header, *rows]) + "\n")
