@@ -17,7 +17,7 @@ from jaxval.models.functions import (
 )
 from jaxval.models.layers import NTK, PYTORCH, BatchNorm, Parametrisation, conv, dense
 from jaxval.models.modules import MLP, POOL, ConvNet, ResNet
-from jaxval.models.network import Network, as_network, fixed
+from jaxval.models.network import Network, as_network, fixed, is_linen
 from jaxval.models.networks import (
     cnn,
     cnn8,
@@ -54,6 +54,7 @@ __all__ = [
     "headless",
     "init",
     "init_with_state",
+    "is_linen",
     "mlp",
     "mlp10",
     "num_weights",

@@ -20,7 +20,7 @@ from jaxval._checks import check
 from jaxval.models import functions
 from jaxval.types import ApplyFn, Params, PRNGKey
 
-__all__ = ["Network", "as_network", "fixed"]
+__all__ = ["Network", "as_network", "fixed", "is_linen"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,6 +118,20 @@ def as_network(module: Any) -> Network:
         f"a pair of functions (init, apply); got {type(module).__name__}.",
     )
     return Network(_NnxInit(module), _NnxMake(module))
+
+
+def is_linen(module: Any) -> bool:
+    """Whether it is a Flax Linen module, which may carry running statistics.
+
+    Args:
+      module: Any object.
+
+    Example:
+      >>> from jaxval import models
+      >>> is_linen(models.cnn()), is_linen(as_network(models.cnn()))
+      (True, False)
+    """
+    return isinstance(module, nn.Module)
 
 
 @dataclasses.dataclass(frozen=True)

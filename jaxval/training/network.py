@@ -73,13 +73,15 @@ def stateless(init: Callable[[PRNGKey], Params], apply_fn: ApplyFn) -> Network:
 
 
 def from_module(module: Any, x_example: Any) -> Network:
-    """A Flax Linen module as a network, its batch norm included.
+    """Any kind of network as one that can be trained.
 
-    Equal modules give equal networks, so that a program compiled for one is found
-    again for the other.
+    A Linen module brings its batch norm along; whatever else `models.as_network` takes
+    (NNX modules and makers of them, pairs of functions) is the same function in
+    training and after. Equal modules give equal networks, so that a program compiled
+    for one is found again for the other.
 
     Args:
-      module: Module of `jaxval.models` or another.
+      module: Module of `jaxval.models` or another, or what `models.as_network` takes.
       x_example: Batch of inputs, of which only shape and dtype matter.
 
     Example:
@@ -90,6 +92,9 @@ def from_module(module: Any, x_example: Any) -> Network:
     """
     shape = (1, *x_example.shape[1:])
     example = _Example(shape, jax.dtypes.canonicalize_dtype(x_example.dtype))
+    if not models.is_linen(module):
+        network = models.as_network(module)
+        return stateless(_InitAt(network, example), network.apply)
     return Network(_Init(module, example), _Train(module), _Apply(module))
 
 
@@ -120,6 +125,15 @@ class _PlainApply:
 class _Example(NamedTuple):
     shape: tuple[int, ...]
     dtype: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class _InitAt:
+    network: models.Network
+    example: _Example
+
+    def __call__(self, key):
+        return self.network.init(key, jax.ShapeDtypeStruct(*self.example))
 
 
 @dataclasses.dataclass(frozen=True)

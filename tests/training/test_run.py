@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import nnx
 
 from jaxval import models
 from jaxval.execution.precision import double
@@ -224,3 +225,36 @@ def test_equal_functions_are_equal_networks():
     assert stateless(init, apply_fn) == stateless(init, apply_fn)
     assert hash(stateless(init, apply_fn)) == hash(stateless(init, apply_fn))
     assert stateless(init, apply_fn) != stateless(init, lambda p, x: x @ p)
+
+
+def nnx_linear(rngs):
+    return nnx.Linear(3, 2, rngs=rngs)
+
+
+def draw_weights(key, x):
+    return jax.random.normal(key, (x.shape[1], 2)) * 0.1
+
+
+KINDS = {
+    "linen": models.mlp([4], 2),
+    "nnx": nnx_linear,
+    "functions": (draw_weights, lambda w, x: x @ w),
+    "record": models.as_network(models.mlp([4], 2)),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_network_is_trained(key, kind):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(40, 3)).astype(np.float32)
+    y = (x[:, 0] > 0).astype(np.int32)
+    network = from_module(KINDS[kind], x)
+    assert from_module(KINDS[kind], x) == network
+    start = network.init(key)
+    recipe = Recipe(epochs=30, batch_size=None, optimizer=optax.adam(0.05))
+    present = jnp.ones(40, bool)
+    out = jax.jit(train, static_argnums=(1, 6))(
+        key, network, start, jnp.asarray(x), jnp.asarray(y), present, recipe
+    )
+    outputs = np.asarray(network.apply(out.variables, jnp.asarray(x)))
+    assert (outputs.argmax(1) == y).mean() > 0.9
