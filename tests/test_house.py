@@ -1,8 +1,7 @@
 """The rules of the house that a program can check.
 
 Each names the places that break it. They read the source; only the rule on examples
-imports what users are shown. `PENDING` lists the rules that the tree of today breaks,
-with what was counted; a rule leaves the list when its count is 0.
+imports what users are shown.
 """
 
 import ast
@@ -21,8 +20,6 @@ ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = ROOT / "jaxval"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
-PENDING: dict[str, str] = {}
-
 # Functions that take `config` because they are the entry of a command or a study.
 ENTRY_POINTS = {"run", "main"}
 # Caches of pure values (never of functions), as `file:function`, each with its reason.
@@ -32,14 +29,6 @@ CACHES_ALLOWED: dict[str, str] = {
 }
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
-
-
-def rule(function):
-    """Marks a rule as an expected failure while it is pending."""
-    name = function.__name__.removeprefix("test_")
-    if name not in PENDING:
-        return function
-    return pytest.mark.xfail(reason=PENDING[name], strict=False)(function)
 
 
 def check(broken: list[str], what: str):
@@ -91,14 +80,12 @@ def public() -> Iterator[tuple[pathlib.Path, Function | ast.ClassDef]]:
                 yield path, node
 
 
-@rule
 def test_no_file_over_400_lines():
     lengths = {path: len(path.read_text().splitlines()) for path in SOURCES}
     over = [f"{place(path, n)} ({n} lines)" for path, n in lengths.items() if n > 400]
     check(over, "files over 400 lines")
 
 
-@rule
 def test_nine_files_in_ten_under_300_lines():
     lengths = {path: len(path.read_text().splitlines()) for path in SOURCES}
     over = [f"{place(path, n)} ({n} lines)" for path, n in lengths.items() if n > 300]
@@ -106,7 +93,6 @@ def test_nine_files_in_ten_under_300_lines():
         check(over, f"of {len(SOURCES)} files over 300 lines, more than a tenth")
 
 
-@rule
 def test_no_function_body_over_60_lines():
     over = [
         f"{place(path, node)} {node.name} ({body_lines(node)} lines)"
@@ -116,7 +102,6 @@ def test_no_function_body_over_60_lines():
     check(over, "function bodies over 60 lines")
 
 
-@rule
 def test_only_entry_points_take_config():
     takers = [
         f"{place(path, node)} {node.name}"
@@ -126,7 +111,6 @@ def test_only_entry_points_take_config():
     check(takers, "functions below an entry point that take `config`")
 
 
-@rule
 def test_named_lambdas_under_40():
     lambdas = [
         f"{place(path, node)} {ast.unparse(node.targets[0])}"
@@ -138,7 +122,6 @@ def test_named_lambdas_under_40():
         check(lambdas, "named lambdas, of which 39 are allowed")
 
 
-@rule
 def test_public_names_have_docstrings():
     without = [
         f"{place(path, node)} {node.name}"
@@ -174,7 +157,6 @@ def has_example(value: object) -> bool:
     return any(">>>" in (part.__doc__ or "") for part in parts)
 
 
-@rule
 def test_three_quarters_of_advertised_names_have_an_example():
     names = advertised()
     without = sorted(name for name, value in names.items() if not has_example(value))
@@ -183,7 +165,6 @@ def test_three_quarters_of_advertised_names_have_an_example():
         check(without, f"of {len(names)} names without an example ({share:.0%})")
 
 
-@rule
 def test_argument_lines_begin_with_a_noun():
     """A line of Args, Attributes or Returns is read alone, as an editor shows it."""
     broken = []
@@ -199,7 +180,6 @@ def test_argument_lines_begin_with_a_noun():
     check(broken, "argument lines that begin with a small letter")
 
 
-@rule
 def test_no_pickle():
     broken = [
         f"{place(path, i)} {line.strip()}"
@@ -210,7 +190,6 @@ def test_no_pickle():
     check(broken, "uses of pickle")
 
 
-@rule
 def test_no_hidden_caches():
     cached = [
         f"{place(path, node)} {node.name}"
@@ -278,7 +257,6 @@ def numbered_lines(path: pathlib.Path) -> Iterator[tuple[int, str]]:
         yield from ((i, line) for line in "".join(cell["source"]).splitlines())
 
 
-@rule
 @pytest.mark.parametrize(
     "pattern", WORDS, ids=[advice[:30] for advice in WORDS.values()]
 )
@@ -295,7 +273,6 @@ def test_words_of_the_field(pattern):
 VAGUE = ("found", "known", "told", "heard", "mine", "asked", "drawn", "dealt", "sure")
 
 
-@rule
 def test_names_say_what_is_inside():
     broken = [
         f"{place(path, node)} {node.id}"

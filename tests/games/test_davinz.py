@@ -185,10 +185,10 @@ def test_settings_compose_their_parts(rows, settings, num_blocks):
         "difference": lambda: np.eye(2)[y] - outputs,
     }[settings.target]()
     np.testing.assert_allclose(left, expected)
-    everybody = jnp.ones(4, bool)
-    score = -parts.kappa * float(parts.complexity.score(everybody))
-    score -= float(parts.discrepancy.score(everybody))
-    np.testing.assert_allclose(parts.game.score(everybody), score, rtol=1e-12)
+    grand_coalition = jnp.ones(4, bool)
+    score = -parts.kappa * float(parts.complexity.score(grand_coalition))
+    score -= float(parts.discrepancy.score(grand_coalition))
+    np.testing.assert_allclose(parts.game.score(grand_coalition), score, rtol=1e-12)
 
 
 def test_a_regulariser_that_dominates_warns(rows):

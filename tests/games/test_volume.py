@@ -29,10 +29,10 @@ def test_robust_volume_ignores_replication(released):
     plain = [
         volume.volume(np.repeat(FEATURES, r, 0), np.repeat(OWNER, r)) for r in (1, 3)
     ]
-    everybody = np.ones(3, bool)
-    grown = thrice.score(everybody) - once.score(everybody)
+    grand_coalition = np.ones(3, bool)
+    grown = thrice.score(grand_coalition) - once.score(grand_coalition)
     assert grown < 0.1
-    inflated = [float(game.scores(everybody[None])[0]) for game in plain]
+    inflated = [float(game.scores(grand_coalition[None])[0]) for game in plain]
     np.testing.assert_allclose(inflated[1] - inflated[0], np.log(3), rtol=1e-6)
 
 

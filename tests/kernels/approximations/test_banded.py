@@ -92,8 +92,8 @@ def test_a_coalition_completes_its_own_matrix(n, num_blocks, bandwidth):
         expected = y[present] @ np.linalg.solve(whole, y[present])
         found = banded.quadratic_form(band, float64(y), ZETA, jnp.asarray(present))
         np.testing.assert_allclose(found, expected, rtol=1e-10)
-    nobody = jnp.zeros(n, bool)
-    assert float(banded.quadratic_form(band, float64(y), ZETA, nobody)) == 0.0
+    empty_coalition = jnp.zeros(n, bool)
+    assert float(banded.quadratic_form(band, float64(y), ZETA, empty_coalition)) == 0.0
 
 
 def test_bandwidth_zero_is_the_block_diagonal(key):

@@ -103,8 +103,8 @@ def test_permutations_average_over_blockings(key, problem):
         key, gram, float64(y), ZETA, num_blocks=3, num_permutations=4
     )
     again = [blocks.permuted(jax.random.fold_in(key, t), N, 3) for t in range(4)]
-    everybody = np.ones(N, bool)
-    expected = [by_definition(theta, y, b, everybody) for b in again]
+    grand_coalition = np.ones(N, bool)
+    expected = [by_definition(theta, y, b, grand_coalition) for b in again]
     np.testing.assert_allclose(forms, expected, rtol=1e-4)
     assert np.unique(forms).size == 4
 
