@@ -80,7 +80,9 @@ def mean_and_stderr(
     return draws.mean(0), draws.std(0, ddof=1) / np.sqrt(len(draws))
 
 
-def mean_and_error(numbers: Iterable[float]) -> tuple[float, float]:
+def mean_and_error(
+    numbers: Iterable[float] | Float[np.ndarray, " m"],
+) -> tuple[float, float]:
     """Mean of single numbers and its standard error; NaN with one number.
 
     Args:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
 import jax
-from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxval._checks import check
@@ -106,7 +106,7 @@ def as_network(module: Any) -> Network:
         return module
     if isinstance(module, nn.Module):
         return Network(_LinenInit(module), functions.apply_fn(module))
-    if isinstance(module, nnx.Module):
+    if _is_nnx(module):
         graph, params, rest = _split(module)
         return Network(_Fixed(params), _NnxApply(graph, _ById(rest)))
     if isinstance(module, tuple) and len(module) == 2 and all(map(callable, module)):
@@ -132,6 +132,13 @@ def is_linen(module: Any) -> bool:
       (True, False)
     """
     return isinstance(module, nn.Module)
+
+
+def _is_nnx(module: Any) -> bool:
+    # Asked of `sys.modules`: who has an NNX module has imported NNX, and the oldest
+    # Flax that is supported can't import it under the newest JAX it allows.
+    nnx = sys.modules.get("flax.nnx")
+    return nnx is not None and isinstance(module, nnx.Module)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,23 +171,29 @@ class _NnxApply:
     rest: _ById
 
     def __call__(self, params: Params, x: Any) -> Float[Array, "n out"]:
+        from flax import nnx
+
         return nnx.merge(self.graph, params, self.rest.value)(jax.numpy.asarray(x))
 
 
 @dataclasses.dataclass(frozen=True)
 class _NnxInit:
-    make: Callable[[nnx.Rngs], nnx.Module]
+    make: Callable[[Any], Any]
 
     def __call__(self, key: PRNGKey, x: Any) -> Params:
+        from flax import nnx
+
         del x
         return _split(self.make(nnx.Rngs(key)))[1]
 
 
 @dataclasses.dataclass(frozen=True)
 class _NnxMake:
-    make: Callable[[nnx.Rngs], nnx.Module]
+    make: Callable[[Any], Any]
 
     def __call__(self, params: Params, x: Any) -> Float[Array, "n out"]:
+        from flax import nnx
+
         # What is no parameter (random streams of a dropout that is off) plays no part.
         graph, _, rest = _split(self.make(nnx.Rngs(0)))
         return nnx.merge(graph, params, rest)(jax.numpy.asarray(x))
@@ -188,6 +201,8 @@ class _NnxMake:
 
 def _split(module):
     """Graph, parameters and the rest of an NNX module in evaluation mode."""
+    from flax import nnx
+
     module = nnx.clone(module)
     module.eval()
     graph, params, statistics, rest = nnx.split(module, nnx.Param, nnx.BatchStat, ...)

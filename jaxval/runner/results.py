@@ -58,7 +58,7 @@ def results_folder(root: pathlib.Path, name: str, settings: Any) -> pathlib.Path
       settings: Settings of the run, which alone decide the last part of the path.
 
     Example:
-      >>> results_folder(pathlib.PurePosixPath("out"), "value", {"seeds": 3}).parts[:2]
+      >>> results_folder(pathlib.Path("out"), "value", {"seeds": 3}).parts[:2]
       ('out', 'value')
     """
     text = json.dumps(plain(settings), sort_keys=True)

@@ -44,6 +44,7 @@ def units(count: int) -> Rule:
       count: Units, at least 1.
 
     Example:
+      >>> from jaxval.types import ValueEstimate
       >>> estimate = ValueEstimate(np.zeros(2), np.zeros(2), np.array([5, 5]))
       >>> status = Status(estimate=estimate)
       >>> units(5)(status), units(6)(status)
@@ -63,6 +64,7 @@ def budget(num_evaluations: int) -> Rule:
       num_evaluations: Utility evaluations, at least 1; the two endpoints not counted.
 
     Example:
+      >>> from jaxval.types import ValueEstimate
       >>> estimate = ValueEstimate(np.zeros(1), np.zeros(1), np.ones(1, int))
       >>> status = Status(estimate=estimate, num_evaluations=50)
       >>> budget(50)(status), budget(51)(status)
@@ -82,6 +84,7 @@ def time_limit(seconds: float | int) -> Rule:
       seconds: Seconds, positive.
 
     Example:
+      >>> from jaxval.types import ValueEstimate
       >>> estimate = ValueEstimate(np.zeros(1), np.zeros(1), np.ones(1, int))
       >>> time_limit(8)(Status(estimate=estimate, seconds=9.0))
       True
@@ -103,6 +106,7 @@ def stderr_below(
         a hundred.
 
     Example:
+      >>> from jaxval.types import ValueEstimate
       >>> precise = ValueEstimate(np.ones(2), np.full(2, 0.01), np.full(2, 50))
       >>> agreeing = precise._replace(stderr=np.zeros(2))
       >>> rule = stderr_below(0.02)
@@ -138,6 +142,7 @@ def ranks_stable(
       min_agreeing: Units before an error of exactly 0 is believed.
 
     Example:
+      >>> from jaxval.types import ValueEstimate
       >>> clear = ValueEstimate(np.array([1.0, 2.0]), np.full(2, 0.1), np.full(2, 40))
       >>> close = clear._replace(values=np.array([1.0, 1.1]))
       >>> rule = ranks_stable()
@@ -159,6 +164,7 @@ def any_of(*rules: Rule) -> Rule:
       *rules: Rules, at least one.
 
     Example:
+      >>> from jaxval.types import ValueEstimate
       >>> estimate = ValueEstimate(np.zeros(1), np.zeros(1), np.ones(1, int))
       >>> status = Status(estimate=estimate, num_evaluations=50)
       >>> any_of(budget(50), units(7))(status)
@@ -175,6 +181,7 @@ def all_of(*rules: Rule) -> Rule:
       *rules: Rules, at least one.
 
     Example:
+      >>> from jaxval.types import ValueEstimate
       >>> estimate = ValueEstimate(np.zeros(1), np.zeros(1), np.ones(1, int))
       >>> status = Status(estimate=estimate, num_evaluations=50)
       >>> all_of(budget(50), units(7))(status)

@@ -11,7 +11,7 @@ from valuation.pets import rows_of, write
 
 from jaxval.runner.contract import SILENT
 from jaxval.valuation import command as value
-from jaxval.valuation import estimate
+from jaxval.valuation import enumeration, over_seeds
 
 
 def test_a_killed_run_goes_on_to_the_same_file(tmp_path):
@@ -53,8 +53,8 @@ def test_a_finished_seed_is_not_enumerated_again(tmp_path, monkeypatch):
     )
     first = value.run(config, context)
     forbidden = lambda *args, **kwargs: pytest.fail("scored again")
-    monkeypatch.setattr(estimate, "_exact_values", forbidden)
-    monkeypatch.setattr(estimate, "_baselines", lambda *args: {"random": np.ones(3)})
+    monkeypatch.setattr(enumeration, "exact_values", forbidden)
+    monkeypatch.setattr(over_seeds, "_baselines", lambda *args: {"random": np.ones(3)})
     again = value.run(config, context)
     assert "resuming: 1 of 1 parts are there" in notes[-1]
     np.testing.assert_array_equal(first.arrays["draws"], again.arrays["draws"])
