@@ -178,7 +178,9 @@ def test_a_time_limit_stops_between_two_evaluations(key, tmp_path):
 
 
 CTRL_C = """
-    import sys, time
+    import signal, sys, time
+    # A shell's background jobs begin with this signal ignored, and so do their children.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     import jax, numpy as np
     from jaxval.coalitions.game import Game
     from jaxval.semivalues import permutation_sampling, run, stopping
