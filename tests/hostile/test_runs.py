@@ -179,7 +179,7 @@ def test_a_time_limit_stops_between_two_evaluations(key, tmp_path):
 
 CTRL_C = """
     import signal, sys, time
-    # A shell's background jobs begin with this signal ignored, and so do their children.
+    # Background jobs of a shell begin with this signal ignored, their children too.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     import jax, numpy as np
     from jaxval.coalitions.game import Game
